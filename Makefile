@@ -1,0 +1,25 @@
+# `make build` and `make test` do all their own set-up: a virtual environment in .venv with the versions that
+# constraints.txt pins. Both need Python 3.11 or newer, with pip.
+PYTHON ?= python3
+
+.PHONY: build test lint clean
+build: .venv/ready
+	.venv/bin/doit build
+
+test: lint
+	.venv/bin/pytest
+
+lint: .venv/ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+clean:
+	rm -rf .venv build
+
+# Without pip inside the environment: some distributions of Python leave out ensurepip.
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv --without-pip .venv
+	$(PYTHON) -m pip --disable-pip-version-check --python .venv/bin/python install --quiet --constraint constraints.txt --editable '.[examples,dev]'
+	touch $@

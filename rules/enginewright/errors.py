@@ -1,0 +1,30 @@
+"""The ways a build goes wrong that a user can do something about: three kinds of our own, and what the system refuses.
+
+Each message is complete: what was wrong, where, and what to do. Nothing above these prints a traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+
+
+class WorkspaceError(Exception):
+    """Something outside any one declaration: no workspace here, an unknown label on the command line, a full disk."""
+
+
+class DeclarationError(Exception):
+    """A mistake in a BUILD.py. The message begins with ``path:line:``."""
+
+
+class ActionError(Exception):
+    """Raised by a rule's run function: the reason, in words for the person who declared the target."""
+
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+def in_words(error: OSError) -> str:
+    """What the system refused, of which file, and what to do about a full disk."""
+    path = error.filename2 or error.filename  # of a link or a rename, the new name
+    hint = "; make room there (in the store with `doit cache gc`), and build again" if error.errno in FULL_DISK else ""
+    return f"{error.strerror or error}{f': {path}' if path else ''}{hint}"

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis
+import pytest
+
+from enginewright.graph.action import Action, Artifact
+from enginewright.graph.label import Label
+from enginewright.graph.rule import Context, Loading, Rule, loading
+
+PACKAGE = "models/x"
+
+# Nothing here depends on how fast the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture
+def declare() -> Callable[..., Any]:
+    """Calls a rule as models/x/BUILD.py does, and returns the `Rule` it declares."""
+
+    def call(rule: Callable[..., None], **attributes: Any) -> Rule:
+        into = Loading(PACKAGE, f"{PACKAGE}/BUILD.py")
+        token = loading.set(into)
+        try:
+            rule(**attributes)
+        finally:
+            loading.reset(token)
+        return into.declared[0].rule
+
+    return call
+
+
+@pytest.fixture
+def action_of() -> Callable[[Rule], Action]:
+    """Analyses a rule of models/x whose dependencies have outputs ``checkpoint`` and ``onnx``."""
+
+    def analyse(rule: Rule) -> Action:
+        outputs = {"checkpoint": Artifact("build/models/x/weights.safetensors"), "onnx": Artifact("build/models/x/onnx.onnx")}
+        action = rule.action(Context(Label(PACKAGE, rule.name), lambda label: outputs))
+        assert action is not None
+        return action
+
+    return analyse
