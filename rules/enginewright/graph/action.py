@@ -1,0 +1,59 @@
+"""Actions and the artifacts they read and write: what analysis makes of a target. Plain data; nothing here touches a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+Value: TypeAlias = None | bool | int | float | str | tuple["Value", ...] | Mapping[str, "Value"]
+"""What an action's parameters are made of: all that JSON holds, and nothing else."""
+
+
+class Artifact(NamedTuple):
+    """A file, or a folder when ``tree`` is set, that an action reads or writes.
+
+    ``path`` is relative to the workspace, ``/``-separated; an action sees it at the same path below its sandbox.
+    ``origin`` names a source that does not lie in the workspace: ``dist://NAME/PATH``, a file of an installed
+    distribution. It is empty for everything else.
+    """
+
+    path: str
+    tree: bool = False
+    origin: str = ""
+
+
+class WarmUp(NamedTuple):
+    """What a fork server does before it forks processes for actions: it calls ``run``, ``module:function``.
+
+    ``packages`` are the distributions that may be imported by it; every action that uses it must declare them too. The empty
+    one suits actions that import little.
+    """
+
+    run: str = ""
+    packages: tuple[str, ...] = ()
+
+
+LIGHT = WarmUp()
+
+
+@dataclass(frozen=True)
+class Action:
+    """How to make one target's outputs from its inputs. All that can change the outputs is in here.
+
+    ``run`` names a module-level function, ``module:function``, which is called in a sandbox as
+    ``function(inputs, outputs, params)``; ``inputs`` and ``outputs`` map the names given here to `pathlib.Path`.
+    ``packages`` are the distributions the function imports; they and what they require are the action's toolchain, and
+    nothing else that is installed can be imported. ``warm_up`` is what its process is forked from; None asks for a fresh
+    process, for libraries in which one action would leave traces for the next. ``requires`` holds Bazel's execution requirements, such as
+    ``{"gpu": "sm_90"}``; an action is skipped where they cannot be met.
+    """
+
+    mnemonic: str
+    run: str
+    inputs: Mapping[str, Artifact]
+    outputs: Mapping[str, Artifact]
+    params: Mapping[str, Value] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    requires: Mapping[str, str] = field(default_factory=dict)
+    warm_up: WarmUp | None = LIGHT
