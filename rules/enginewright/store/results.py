@@ -1,0 +1,79 @@
+"""The action cache: for each action key, the record of the run that produced its outputs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from enginewright.store.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a result: its workspace path, its digest (a tree's: of its listing), its size in bytes."""
+
+    path: str
+    digest: str
+    size: int
+    tree: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """The record of one run of an action, read by everything that explains or reports.
+
+    ``material`` is what its key covers (`enginewright.graph.key.Material` as a dict). ``started`` is in seconds since 1970,
+    ``seconds`` is wall time, ``peak_rss`` is in bytes; ``sandbox`` names what enforced the isolation.
+    """
+
+    key: str
+    label: str
+    material: Mapping[str, Any]
+    outputs: Mapping[str, Output]
+    started: float
+    seconds: float
+    peak_rss: int
+    host: str
+    sandbox: str
+
+
+class ActionCache:
+    """Result records below one folder, ``ab/abcdef....json`` for key ``abcdef...``."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def path(self, key: str) -> Path:
+        """Where the record of this key is, or would be."""
+        return self._root / key[:2] / f"{key}.json"
+
+    def get(self, key: str) -> Result | None:
+        """The result of this key, or None. A record that cannot be read counts as none."""
+        try:
+            data = json.loads(self.path(key).read_bytes())
+            outputs = {name: Output(**output) for name, output in data.pop("outputs").items()}
+            result = Result(**data, outputs=outputs)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+        return result if result.key == key else None
+
+    def use(self, key: str) -> None:
+        """Take note, in the time of its record, that the result of this key was used now: what was not used for long goes first."""
+        with suppress(OSError):  # it is gone, or the store is another user's
+            os.utime(self.path(key))
+
+    def put(self, result: Result) -> None:
+        """Record a result, replacing an older one of the same key."""
+        path = self.path(result.key)
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, json.dumps(asdict(result), sort_keys=True, indent=1).encode() + b"\n")
+
+    def drop(self, key: str) -> None:
+        """Forget the result of this key, if there is one."""
+        self.path(key).unlink(missing_ok=True)
