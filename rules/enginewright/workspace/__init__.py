@@ -1,0 +1,1 @@
+"""The workspace on disk: its packages, its settings, and where its sources lie."""

@@ -1,0 +1,53 @@
+"""Settings: the ``[tool.enginewright]`` table of the workspace's pyproject.toml, and the environment, which wins."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from enginewright.errors import WorkspaceError
+from enginewright.graph.attributes import did_you_mean
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``packages``: glob patterns of the folders that may hold a BUILD.py. ``store``: where blobs and results are kept."""
+
+    packages: tuple[str, ...]
+    store: Path
+
+
+def read_settings(root: Path) -> Settings:
+    """The settings of the workspace at ``root``. Raises WorkspaceError for an unknown name or a wrong type."""
+    path = root / "pyproject.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("enginewright", {})
+    except FileNotFoundError:
+        table = {}
+    except (OSError, ValueError) as error:
+        raise WorkspaceError(f"{path.name}: {error}") from None
+    if not isinstance(table, dict):
+        raise WorkspaceError("pyproject.toml: [tool.enginewright]: expected a table")
+    known = ("packages", "store")
+    for name in table:
+        if name not in known:
+            raise WorkspaceError(f"pyproject.toml: [tool.enginewright] has no setting {name!r}{did_you_mean(name, known)}")
+    packages = table.get("packages", ["models/*", "images/*"])
+    if not isinstance(packages, list) or not all(isinstance(each, str) for each in packages):
+        raise WorkspaceError("pyproject.toml: [tool.enginewright] packages: expected a list of glob patterns, such as ['models/*']")
+    store = table.get("store", "")
+    if not isinstance(store, str):
+        raise WorkspaceError("pyproject.toml: [tool.enginewright] store: expected a folder, as a string")
+    try:
+        return Settings(tuple(packages), _store(root, os.environ.get("ENGINEWRIGHT_STORE") or store))
+    except RuntimeError as error:  # no HOME, and a user without an entry in the password database, as in many containers
+        raise WorkspaceError(f"the folder of the store cannot be told: {error} Set ENGINEWRIGHT_STORE") from None
+
+
+def _store(root: Path, given: str) -> Path:
+    if given:
+        return root / Path(given).expanduser()
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (cache if cache.is_absolute() else Path.home() / ".cache") / "enginewright"
