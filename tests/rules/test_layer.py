@@ -1,0 +1,122 @@
+"""files_layer(): where files go, what is refused, and the layer that comes out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enginewright.errors import ActionError, DeclarationError
+from enginewright.graph.action import Action, Artifact
+from enginewright.graph.attributes import AttributeProblem
+from enginewright.graph.label import Label
+from enginewright.graph.rule import Context, Loading, loading
+from enginewright.rules.layer import files_layer, write_layer
+
+ENGINE = Label("models/minilm", "engine_sm_80")
+OUTPUTS: Mapping[Label, Mapping[str, Artifact]] = {
+    ENGINE: {
+        "engine": Artifact("build/models/minilm/engine_sm_80.engine"),
+        "sidecar": Artifact("build/models/minilm/engine_sm_80.json"),
+    },
+    Label("images/app", "site"): {"tree": Artifact("build/images/app/site", tree=True)},
+    Label("images/app", "all"): {},
+}
+
+
+@pytest.fixture(autouse=True)
+def build_file() -> Iterator[Loading]:
+    into = Loading("images/app", "images/app/BUILD.py")
+    token = loading.set(into)
+    yield into
+    loading.reset(token)
+
+
+def action(files: Any) -> Action:
+    into = loading.get()
+    assert into is not None
+    files_layer(name="app", files=files)
+    made = into.declared[-1].rule.action(Context(Label("images/app", "app"), OUTPUTS.__getitem__))
+    assert made is not None
+    return made
+
+
+def test_paths_in_the_image() -> None:
+    made = action({"/app/main.py": "serve.py", "/models/minilm/": "models/minilm:engine_sm_80", "/app/site": ":site", "/": "motd"})
+    assert made.params["files"] == {
+        "/app/main.py": "images/app/serve.py",
+        "/models/minilm/engine_sm_80.engine": "build/models/minilm/engine_sm_80.engine",
+        "/models/minilm/engine_sm_80.json": "build/models/minilm/engine_sm_80.json",
+        "/app/site": "build/images/app/site",
+        "/motd": "images/app/motd",
+    }
+    assert made.inputs["build/images/app/site"] == Artifact("build/images/app/site", tree=True)
+    assert made.outputs == {"layer": Artifact("build/images/app/app.tar"), "descriptor": Artifact("build/images/app/app.json")}
+    assert made.packages == ()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "files: is empty"),
+        ({"app/main.py": "serve.py"}, "'app/main.py' is not a path in the image"),
+        ({"/app/../main.py": "serve.py"}, "is not a path in the image"),
+        ({"//app": "serve.py"}, "is not a path in the image"),
+        ({"/app//": "serve.py"}, "is not a path in the image"),
+        ({"/./": "serve.py"}, "is not a path in the image"),
+        ({"": "serve.py"}, "is not a path in the image"),
+        ({"/app": "serve.py", "/app/main.py": "serve.py"}, "'/app' cannot be placed whole and also be the folder of '/app/main.py'"),
+        ({"/app": "serve.py", "/app/": "serve.py"}, "'/app' cannot be placed whole"),
+        ({"/app/main.py": 3}, r"files\['/app/main.py'\]: expected a label"),
+    ],
+)
+def test_refused_when_declared(files: Any, message: str) -> None:
+    with pytest.raises(DeclarationError, match=rf"^images/app/BUILD.py:\d+: files_layer\(name='app'\): .*{message}"):
+        files_layer(name="app", files=files)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"/engine": str(ENGINE)}, r"several outputs \(engine_sm_80.engine, engine_sm_80.json\): write '/engine/'"),
+        ({"/all/": ":all"}, "images/app:all has no outputs"),
+        ({"/m/": str(ENGINE), "/m/engine_sm_80.json": "x.json"}, "/m/engine_sm_80.json is already build/models/minilm/engine_sm_80.json"),
+        ({"/m/": str(ENGINE), "/m/engine_sm_80.json/x": "x.json"}, "'/m/engine_sm_80.json' cannot be placed whole"),
+    ],
+)
+def test_refused_when_outputs_are_known(files: dict[str, str], message: str) -> None:
+    with pytest.raises(AttributeProblem, match=message):
+        action(files)
+
+
+def test_the_layer_and_its_descriptor(tmp_path: Path) -> None:
+    (tmp_path / "engine").write_bytes(b"engine")
+    (tmp_path / "site" / "css").mkdir(parents=True)
+    (tmp_path / "site" / "css" / "a.css").write_bytes(b"a")
+    outputs = {"layer": tmp_path / "app.tar", "descriptor": tmp_path / "app.json"}
+    params = {"files": {"/models/minilm.engine": "e", "/app/site": "s", "/twice": "e"}, "mtime": 0}
+    write_layer({"e": tmp_path / "engine", "s": tmp_path / "site"}, outputs, params)
+    with tarfile.open(outputs["layer"]) as tar:
+        assert [member.name for member in tar if member.isreg()] == ["app/site/css/a.css", "models/minilm.engine", "twice"]
+        assert {member.mtime for member in tar} == {0}
+    data = outputs["layer"].read_bytes()
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    assert json.loads(outputs["descriptor"].read_bytes()) == {
+        "mediaType": "application/vnd.oci.image.layer.v1.tar",
+        "digest": digest,
+        "size": len(data),
+        "diff_id": digest,
+    }
+
+
+def test_a_folder_with_a_name_that_no_layer_can_have(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / ".wh.file").touch()
+    outputs = {"layer": tmp_path / "app.tar", "descriptor": tmp_path / "app.json"}
+    with pytest.raises(ActionError, match=r"/app/\.wh\.file"):
+        write_layer({"one": tmp_path / "one"}, outputs, {"files": {"/app": "one"}, "mtime": 0})

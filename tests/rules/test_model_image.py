@@ -1,0 +1,183 @@
+"""model_image(): the targets it stands for, and the image they make together."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from enginewright.errors import DeclarationError
+from enginewright.graph.action import Action
+from enginewright.graph.dag import Graph, analyse
+from enginewright.graph.label import Label
+from enginewright.graph.rule import Context, Declared, Group, Loading, Lookup, Rule, declaration, loading
+from enginewright.rules.model_image import model_image
+
+FACTS = {
+    "backend": {"name": "tensorrt_rtx", "version": "1.7.1"},
+    "io": [{"name": "ids", "mode": "input", "dtype": "int64", "shape": ["batch", 128]}],
+    "precision": "float16",
+    "profiles": [{"ids": [[1, 128], [8, 128], [32, 128]]}],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneEngine(Rule):
+    kind: ClassVar[str] = "one_engine"
+    provides: ClassVar[Mapping[str, str]] = {"engine": ".engine", "sidecar": ".json"}
+
+    arch: str
+
+    def action(self, context: Context) -> Action:
+        return Action(
+            mnemonic="OneEngine",
+            run=f"{__name__}:compile_engine",
+            inputs={},
+            outputs={name: context.output(suffix) for name, suffix in self.provides.items()},
+            params={"arch": self.arch},
+        )
+
+
+def compile_engine(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
+    outputs["engine"].write_text(f"engine for {params['arch']}")
+    outputs["sidecar"].write_text(json.dumps({**FACTS, "arch": params["arch"], "sources": {}}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engines(Rule):
+    kind: ClassVar[str] = "engines"
+
+    archs: tuple[str, ...]
+
+    def expand(self, package: str, lookup: Lookup) -> Iterator[Rule]:
+        members = [OneEngine(name=f"{self.name}_{arch}", arch=arch) for arch in self.archs]
+        yield from members
+        yield Group(name=self.name, members=tuple(Label(package, member.name) for member in members))
+
+
+engines = declaration(Engines)
+
+
+@contextmanager
+def build_file(package: str) -> Iterator[list[Declared]]:
+    into = Loading(package, f"{package}/BUILD.py")
+    token = loading.set(into)
+    try:
+        yield into.declared
+    finally:
+        loading.reset(token)
+
+
+def declared(**attributes: Any) -> Graph:
+    with build_file("models/minilm") as model:
+        engines(name="engine", archs=("sm_120", "sm_80", "sm_89"))
+    with build_file("images/search") as image:
+        model_image(name="image", **{"engines": "models/minilm:engine", **attributes})
+    return analyse({"images/search": image, "models/minilm": model})
+
+
+def build(graph: Graph, workspace: Path) -> None:
+    """Run every action, without a sandbox."""
+    for target in graph.targets.values():
+        if target.action is None:
+            continue
+        module, _, function = target.action.run.partition(":")
+        inputs = {name: workspace / artifact.path for name, artifact in target.action.inputs.items()}
+        outputs = {name: workspace / artifact.path for name, artifact in target.action.outputs.items()}
+        for path in outputs.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        getattr(importlib.import_module(module), function)(inputs, outputs, json.loads(json.dumps(target.action.params)))
+
+
+def layers(layout: Path) -> list[dict[str, bytes]]:
+    """The files of each layer of the image, the lowest first."""
+
+    def blob(descriptor: dict[str, Any]) -> Path:
+        return layout / "blobs" / str(descriptor["digest"]).replace(":", "/")
+
+    index = json.loads((layout / "index.json").read_bytes())
+    found = []
+    for descriptor in json.loads(blob(index["manifests"][0]).read_bytes())["layers"]:
+        with tarfile.open(blob(descriptor)) as tar:
+            found.append({member.name: tar.extractfile(member).read() for member in tar if member.isreg()})  # type: ignore[union-attr]
+    return found
+
+
+def test_targets() -> None:
+    graph = declared()
+    assert {label.name: target.kind for label, target in graph.targets.items() if label.name.startswith("image")} == {
+        "image": "image",
+        "image.layer_sm_80": "files_layer",
+        "image.layer_sm_89": "files_layer",
+        "image.layer_sm_120": "files_layer",
+        "image.manifest": "engine_manifest",
+        "image.layer_manifest": "files_layer",
+    }
+    assert [label.name for label in graph.targets[Label("images/search", "image")].deps] == [
+        "image.layer_sm_80",
+        "image.layer_sm_89",
+        "image.layer_sm_120",
+        "image.layer_manifest",
+    ]
+    # A change of one engine leaves the layers of the others alone.
+    assert graph.targets[Label("images/search", "image.layer_sm_80")].deps == (Label("models/minilm", "engine_sm_80"),)
+
+
+def test_the_image(tmp_path: Path) -> None:
+    build(declared(), tmp_path)
+    *by_arch, top = layers(tmp_path / "build/images/search/image")
+    for arch, files in zip(("sm_80", "sm_89", "sm_120"), by_arch, strict=True):
+        assert files.keys() == {f"models/minilm/engine_{arch}.engine", f"models/minilm/engine_{arch}.json"}
+        assert files[f"models/minilm/engine_{arch}.engine"] == f"engine for {arch}".encode()
+    assert top.keys() == {"models/minilm/manifest.json"}
+    manifest = json.loads(top["models/minilm/manifest.json"])
+    assert manifest["format"] == 1
+    assert manifest["engines"].keys() == {"sm_80", "sm_89", "sm_120"}
+    assert manifest["engines"]["sm_120"] == {
+        "engine": "engine_sm_120.engine",
+        "sidecar": "engine_sm_120.json",
+        "sha256": hashlib.sha256(b"engine for sm_120").hexdigest(),
+        "size": len(b"engine for sm_120"),
+        **FACTS,
+    }
+
+
+def test_the_same_twice(tmp_path: Path) -> None:
+    graph = declared()
+    build(graph, tmp_path / "a")
+    build(graph, tmp_path / "b")
+    index = "build/images/search/image/index.json"
+    assert (tmp_path / "a" / index).read_bytes() == (tmp_path / "b" / index).read_bytes()
+
+
+def test_another_folder(tmp_path: Path) -> None:
+    build(declared(folder="/srv/engines"), tmp_path)
+    found = layers(tmp_path / "build/images/search/image")
+    assert {path.rpartition("/")[0] for files in found for path in files} == {"srv/engines"}
+
+
+@pytest.mark.parametrize("folder", ["models", "/models/", "/", "/a/../b", "/a//b"])
+def test_a_folder_that_is_none(folder: str) -> None:
+    with pytest.raises(DeclarationError, match=r"model_image\(name='image'\): folder: expected an absolute path"):
+        declared(folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (":image", "engines: images/search:image is a model_image, which makes no engines: name a tensorrt_engine"),
+        ("models/minilm:engin", "engines: there is no target 'models/minilm:engin' .did you mean 'engine'"),
+        ("models/other:engine", "engines: there is no package 'models/other'"),
+    ],
+)
+def test_no_engines(label: str, message: str) -> None:
+    with pytest.raises(DeclarationError, match=rf"^images/search/BUILD.py:\d+: model_image\(name='image'\): {message}"):
+        declared(engines=label)
