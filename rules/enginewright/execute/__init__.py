@@ -1,0 +1,1 @@
+"""Running actions: what they may see, what they need, and what becomes of their outputs."""

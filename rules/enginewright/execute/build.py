@@ -1,0 +1,437 @@
+"""One build of one workspace: which targets are stale, what is restored, what runs.
+
+Keys hold digests of inputs, never keys of producers, so a target can be judged once its dependencies are done, and nothing
+downstream of unchanged bytes runs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from itertools import count
+from pathlib import Path
+
+import xxhash
+
+from enginewright.errors import ActionError, DeclarationError, WorkspaceError, in_words
+from enginewright.execute.isolation import Isolation
+from enginewright.execute.ledger import LEDGER, Draft
+from enginewright.execute.local import Executor, Input
+from enginewright.execute.memory import STATE, Loaded, remember
+from enginewright.execute.platform import host_platform, unmet
+from enginewright.execute.resources import Need, Resources, machine_memory, need
+from enginewright.graph.action import Artifact
+from enginewright.graph.dag import Target
+from enginewright.graph.key import Material, material
+from enginewright.graph.label import Label
+from enginewright.store.content import ContentStore
+from enginewright.store.digest import Entry, encode_tree, tree_files
+from enginewright.store.files import sync_file_system
+from enginewright.store.results import ActionCache, Result
+from enginewright.store.snapshot import Built, Snapshot
+from enginewright.workspace.sources import locate
+
+
+class Status(Enum):
+    """What became of a target. The values are the words of the summary."""
+
+    BUILT = "built"
+    CACHED = "cached"
+    UP_TO_DATE = "up to date"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one target, and why: ``reason`` for a skipped or failed one, ``key`` for one with a result."""
+
+    label: Label
+    status: Status
+    key: str = ""
+    seconds: float = 0.0
+    reason: str = ""
+
+
+class Build:
+    """The state of one build. `judge` decides without running anything; `run` runs an action.
+
+    ``processes`` is how many processors actions may take at once. With ``look_only`` nothing is restored and nothing is
+    remembered: a target is cached when the store has its result. ``reasons`` says of targets that must run, or were restored,
+    what their keys do not tell.
+    """
+
+    def __init__(self, root: Path, loaded: Loaded, store: Path, snapshot: Snapshot, processes: int = 1, look_only: bool = False) -> None:
+        self.look_only = look_only
+        self.graph = loaded.graph
+        self.suspects = loaded.suspects
+        self.outcomes: dict[Label, Outcome] = {}
+        self.reasons: dict[Label, str] = {}
+        self._previous: dict[Label, str] = {}
+        self._draft = Draft()
+        self._root = root
+        self._state = root / STATE
+        self._staging = self._state / "tmp"
+        if not look_only:
+            self._staging.mkdir(parents=True, exist_ok=True)
+        self._store = ContentStore(store)
+        self._actions = ActionCache(store / "actions")
+        self._snapshot = snapshot
+        self._loaded = loaded
+        self._placed = False
+        self._executor = Executor(root, self._store, loaded.installation)
+        self._resources = Resources(processes, machine_memory())
+        self._processes = processes
+        self._busy: set[int] = set()
+        self._closing = False
+        self._ended = threading.Condition()
+
+    @property
+    def isolation(self) -> Isolation:
+        """What keeps actions to what they declare on this machine. Raises WorkspaceError when it cannot be what it should be."""
+        return self._executor.isolation
+
+    def log(self, label: Label) -> Path:
+        """Where what an action printed is kept."""
+        return self._state / "logs" / label.package / f"{label.name}.log"
+
+    def record(self, key: str) -> Result | None:
+        """The record of the run that gave the result of this key, unless the store lost it."""
+        return self._actions.get(key)
+
+    def last_key(self, label: Label) -> str:
+        """The key of a target's last result in this workspace; empty when there is none."""
+        built = self._snapshot.target(str(label))
+        return built.key if built else ""
+
+    def previous_key(self, label: Label) -> str:
+        """The key of a target's last result before this build; empty when there was none, or it failed or was forgotten since."""
+        return self._previous.get(label, self.last_key(label))
+
+    def material(self, label: Label) -> Material:
+        """What a target's key covers; the digest of an input that is yet to be made is empty.
+
+        Only for a target with an action, once `pending` has seen it and not skipped it.
+        """
+        target = self.graph.targets[label]
+        return self._material(target, self._inputs(target))
+
+    def pending(self, labels: Iterable[Label]) -> list[Label]:
+        """Judge these targets, given with all they depend on, dependencies first; return those that may have to run.
+
+        Outputs that a cached result has are restored on the way. Raises DeclarationError when a source or a
+        distribution is missing.
+        """
+        wanted = [label for label in labels if label in self.suspects]
+        if wanted and not self.look_only:
+            self._executor.get_ready()
+        self._snapshot.read_ahead(self._files(wanted))
+        for label in wanted:
+            target = self.graph.targets[label]
+            if target.action is not None:
+                if not unmet(target.action.requires):
+                    self._toolchain(target)
+                for artifact in target.action.inputs.values():
+                    if not self._made(target, artifact):
+                        self._source(target, artifact)
+        return [label for label in wanted if not self.judge(label)]
+
+    def _files(self, labels: Iterable[Label]) -> Iterator[str]:
+        """The files of the workspace that judging these targets may read, but for those in folders."""
+        for label in labels:
+            action = self.graph.targets[label].action
+            for artifact in (*action.inputs.values(), *action.outputs.values()) if action else ():
+                if not artifact.tree and not artifact.origin:
+                    yield artifact.path
+
+    def cannot_run(self, label: Label) -> str:
+        """Why this machine cannot build a target that has yet to be built, or what it depends on; empty when it can."""
+        outcome = self.outcomes.get(label)
+        if outcome is not None and outcome.status is Status.SKIPPED:
+            return outcome.reason
+        if self.done(label):
+            return ""
+        action = self.graph.targets[label].action
+        reasons = ((dep, reason) for dep in self.graph.deps[label] if (reason := self.cannot_run(dep)))
+        return (unmet(action.requires) if action else "") or next((_passed_on(dep, reason) for dep, reason in reasons), "")
+
+    def judge(self, label: Label) -> bool:
+        """Whether a target is done without running anything: up to date, restored from the store, or skipped.
+
+        False also when a dependency is not done yet.
+        """
+        if label in self.suspects and label not in self.outcomes:
+            target = self.graph.targets[label]
+            if all(self.done(dep) for dep in target.deps):
+                outcome = self._judge(target)
+                if outcome is not None:
+                    self.outcomes[label] = outcome
+        return self.done(label)
+
+    def done(self, label: Label) -> bool:
+        """Whether there is nothing more to do for a target, and those that depend on it can be judged."""
+        if label not in self.suspects:
+            return True
+        return label in self.outcomes and self.outcomes[label].status is not Status.FAILED
+
+    def _judge(self, target: Target) -> Outcome | None:
+        label = target.label
+        if target.action is None:
+            return Outcome(label, Status.UP_TO_DATE)
+        for dep in target.deps:
+            if dep in self.outcomes and self.outcomes[dep].status is Status.SKIPPED:
+                return Outcome(label, Status.SKIPPED, reason=_passed_on(dep, self.outcomes[dep].reason))
+        # What this machine cannot run may still have been run by another that shares the store.
+        outcome = self._reuse(target)
+        if outcome is None and (reason := unmet(target.action.requires)):
+            return Outcome(label, Status.SKIPPED, reason=reason)
+        return outcome
+
+    def _reuse(self, target: Target) -> Outcome | None:
+        """The outcome of a target that has a result, its outputs in place or restored; None when its action must run."""
+        assert target.action is not None
+        label = target.label
+        began = self._draft.elapsed()
+        material = self._material(target, self._inputs(target))
+        key, previous = material.key(), self._previous.setdefault(label, self.last_key(label))
+        built = self._snapshot.target(str(label))
+        if built is not None and built.key == "":
+            self.reasons[label] = "forgotten"
+            return None
+        result = None
+        if built is None or built.key != key:
+            result = self._actions.get(key)
+            if result is None:
+                return None
+            digests: Mapping[str, str] = {name: output.digest for name, output in result.outputs.items()}
+        else:
+            digests = built.outputs
+        wrong = {name: artifact for name, artifact in target.action.outputs.items() if not self._intact(artifact, digests[name])}
+        missing = ", ".join(artifact.path for artifact in wrong.values()) if result is None else ""
+        reason = self.reasons[label] = f"{missing} missing or changed on disk" if missing else ""
+        with self._work() as worker:
+            if not all(self._have(artifact, digests[name]) for name, artifact in wrong.items()):
+                self.reasons[label] = f"{reason}; result not in the store".removeprefix("; ")
+                return None
+        if (wrong or result) and not self.look_only:
+            self._actions.use(key)
+        self._snapshot.set_target(str(label), Built(key, digests))
+        if not wrong and not result:
+            return Outcome(label, Status.UP_TO_DATE, key=key)
+        outcome = Outcome(label, Status.CACHED, key=key)
+        self._draft.enter(str(label), outcome.status.value, material, previous, began, worker, reason, None)
+        return outcome
+
+    def run(self, label: Label) -> Outcome:
+        """Run a target's action and put its outputs in place. A failure is an outcome, not an exception."""
+        target = self.graph.targets[label]
+        with self._work() as worker, self._resources.hold(self._need(target)):
+            if self._closing:  # after Ctrl-C, doit's threads go on for a while
+                return Outcome(label, Status.FAILED, reason="was interrupted")
+            self.outcomes[label] = self._run(target, worker)
+        return self.outcomes[label]
+
+    def _need(self, target: Target) -> Need:
+        assert target.action is not None
+        last = self.record(self.last_key(target.label))
+        return need(target.action.requires, last.peak_rss if last else 0)
+
+    @contextmanager
+    def _work(self) -> Iterator[int]:
+        """Keep `close` waiting, and give the lowest number that nobody else has meanwhile."""
+        with self._ended:
+            worker = next(number for number in count() if number not in self._busy)
+            self._busy.add(worker)
+        try:
+            yield worker
+        finally:
+            with self._ended:
+                self._busy.remove(worker)
+                self._ended.notify_all()
+
+    def _run(self, target: Target, worker: int) -> Outcome:
+        assert target.action is not None
+        label = target.label
+        began, previous = self._draft.elapsed(), self._previous.setdefault(label, self.last_key(label))
+        material, result = None, None
+        try:
+            self.log(label).unlink(missing_ok=True)
+            inputs = self._inputs(target)
+            material = self._material(target, inputs)
+            with self._executor.run(label, target.action, material, inputs, self.log(label)) as result:
+                self._actions.put(result)
+                digests = {name: output.digest for name, output in result.outputs.items()}
+                if not all(self._place(artifact, digests[name]) for name, artifact in target.action.outputs.items()):
+                    raise ActionError("its outputs vanished from the store: is another process clearing it?")
+            self._snapshot.set_target(str(label), Built(result.key, digests))
+            self._snapshot.linked(artifact.path for artifact in target.action.inputs.values())
+            outcome = Outcome(label, Status.BUILT, key=result.key, seconds=result.seconds)
+        except (ActionError, DeclarationError, WorkspaceError, OSError) as error:
+            reason = in_words(error) if isinstance(error, OSError) else str(error)
+            # Nobody shall take an old output for what the failed action would have made.
+            self._snapshot.set_target(str(label), None)
+            for artifact in target.action.outputs.values():
+                self._remove(artifact.path)
+            outcome = Outcome(label, Status.FAILED, reason=reason)
+        reason = outcome.reason or self.reasons.get(label, "")
+        self._draft.enter(str(label), outcome.status.value, material, previous, began, worker, reason, result)
+        return outcome
+
+    def forget(self, labels: Iterable[Label]) -> None:
+        """Have the next build run these targets' actions, cached or not."""
+        for label in labels:
+            if self.graph.targets[label].action is not None:
+                self._snapshot.set_target(str(label), Built("", {}))
+                self.suspects.add(label)
+
+    def close(self, args: Sequence[str] = ()) -> None:
+        """Stop what runs, wait until it has cleaned up after itself, and save what was learnt.
+
+        ``args`` are the labels that the build was given, for the ledger.
+        """
+        with self._ended:
+            self._closing = True
+        self._executor.stop()
+        with self._ended:
+            self._ended.wait_for(lambda: not self._busy)
+        settled = (Status.BUILT, Status.CACHED, Status.UP_TO_DATE)
+        unsettled = {label for label in self.suspects if label not in self.outcomes or self.outcomes[label].status not in settled}
+        if self._placed:
+            # One barrier for all that was placed: what the snapshot says of a file must not outlive its bytes in a power cut.
+            # Blobs and records need none: they are checked whenever they are used.
+            sync_file_system(self._root)
+        self._executor.close()
+        self._store.close()
+        remember(self._snapshot, self._loaded, unsettled)
+        self._snapshot.save()
+        skipped = {str(label): outcome.reason for label, outcome in self.outcomes.items() if outcome.status is Status.SKIPPED}
+        self._draft.append(self._root / LEDGER, skipped, args, self._processes)
+
+    def _made(self, target: Target, artifact: Artifact) -> bool:
+        """Whether an input is another target's output, rather than a source."""
+        return any(
+            artifact.path == made.path
+            for dep in target.deps
+            if (action := self.graph.targets[dep].action)
+            for made in action.outputs.values()
+        )
+
+    def _inputs(self, target: Target) -> dict[str, Input]:
+        assert target.action is not None
+        made = {}
+        for dep in target.deps:
+            action = self.graph.targets[dep].action
+            for name, artifact in action.outputs.items() if action else ():
+                if not self.done(dep):
+                    made[artifact.path] = ""
+                    continue
+                built = self._snapshot.target(str(dep))
+                assert built is not None
+                made[artifact.path] = built.outputs[name]
+        return {
+            name: Input(self._root / artifact.path, made[artifact.path]) if artifact.path in made else self._source(target, artifact)
+            for name, artifact in target.action.inputs.items()
+        }
+
+    def _source(self, target: Target, artifact: Artifact) -> Input:
+        try:
+            location = locate(self._root, artifact)
+        except LookupError as error:
+            raise DeclarationError(f"{target}: {error}") from None
+        digest = self._snapshot.digest(str(location) if artifact.origin else artifact.path)
+        if digest is None:
+            what = "is a folder, where a file is expected" if location.is_dir() else "does not exist"
+            raise DeclarationError(f"{target}: the source {artifact.origin or artifact.path} {what}")
+        return Input(location, digest)
+
+    def _material(self, target: Target, inputs: Mapping[str, Input]) -> Material:
+        assert target.action is not None
+        return material(
+            target.action,
+            inputs={name: each.digest for name, each in inputs.items()},
+            code=self._loaded.installation.code(target.action.run.partition(":")[0]),
+            toolchain=self._toolchain(target),
+            platform=host_platform(),
+        )
+
+    def _toolchain(self, target: Target) -> Mapping[str, str]:
+        assert target.action is not None
+        try:
+            return self._loaded.installation.toolchain(target.action.packages).versions
+        except LookupError as error:
+            raise DeclarationError(f"{target}: {error}") from None
+
+    def _intact(self, artifact: Artifact, digest: str) -> bool:
+        """Whether an output is in place, with the bytes of this digest."""
+        if not artifact.tree:
+            return self._snapshot.digest(artifact.path) == digest
+        root = self._root / artifact.path
+        if not root.is_dir() or root.is_symlink():
+            return False
+        try:
+            entries = [
+                Entry(name, os.access(path, os.X_OK), self._snapshot.digest(f"{artifact.path}/{name}") or "")
+                for name, path in tree_files(root)
+            ]
+        except ValueError:
+            return False
+        self._watch_folders(artifact)
+        return xxhash.xxh3_128_hexdigest(encode_tree(entries)) == digest
+
+    def _have(self, artifact: Artifact, digest: str) -> bool:
+        """Put an output in place from the store, or only say whether the store has it."""
+        return self._store.has(digest, artifact.tree) if self.look_only else self._place(artifact, digest)
+
+    def _place(self, artifact: Artifact, digest: str) -> bool:
+        """Put an output in place from the store; False when the store does not have it whole."""
+        destination = self._root / artifact.path
+        self._placed = True
+        if not artifact.tree:
+            if destination.is_dir():
+                self._remove(artifact.path)
+            placed = self._store.place(digest, destination, self._staging)
+            if placed:
+                self._snapshot.placed(artifact.path, digest)
+            return placed
+        entries = self._store.tree(digest)
+        if entries is None:
+            return False
+        with tempfile.TemporaryDirectory(dir=self._staging) as folder:
+            new = Path(folder, "tree")
+            new.mkdir()
+            if not all(self._store.place(each.digest, new / each.path, self._staging, each.executable) for each in entries):
+                return False
+            self._remove(artifact.path)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(new, destination)
+        for each in entries:
+            self._snapshot.placed(f"{artifact.path}/{each.path}", each.digest)
+        self._watch_folders(artifact)
+        return True
+
+    def _watch_folders(self, artifact: Artifact) -> None:
+        """A file that is added to a tree shows by the stat of its folder."""
+        folders = (folder for folder, _, _ in os.walk(self._root / artifact.path))
+        self._snapshot.placed_folders(os.path.relpath(folder, self._root) for folder in folders)
+
+    def _remove(self, path: str) -> None:
+        """Take a file or folder away; a folder by a rename first, so that half of one is never seen."""
+        target = self._root / path
+        if target.is_dir() and not target.is_symlink():
+            old = self._staging / f"{threading.get_ident()}.old"
+            shutil.rmtree(old, ignore_errors=True)  # of a build that was killed
+            os.rename(target, old)
+            shutil.rmtree(old)
+        else:
+            target.unlink(missing_ok=True)
+
+
+def _passed_on(dep: Label, reason: str) -> str:
+    """Why a target cannot be built, given why one that it depends on cannot; the first in the chain is named."""
+    return reason if reason.startswith("depends on ") else f"depends on {dep}, which {reason}"

@@ -1,0 +1,200 @@
+"""The local executor: an action in a fresh process, in a sandbox that holds only its declared inputs."""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+import stat
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from enginewright.errors import ActionError
+from enginewright.execute.guard import Policy
+from enginewright.execute.installation import SOURCE_ROOT, Installation
+from enginewright.execute.isolation import NAMESPACE, Isolation, choose
+from enginewright.execute.missing import end_of, undeclared_in
+from enginewright.execute.sandbox import Sandbox, Sandboxes
+from enginewright.execute.workers import Workers
+from enginewright.graph.action import LIGHT, Action
+from enginewright.graph.key import Material
+from enginewright.graph.label import Label
+from enginewright.store.content import ContentStore
+from enginewright.store.digest import Stat, file_digest, tree_digest, tree_files
+from enginewright.store.lock import shared
+from enginewright.store.results import Output, Result
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input where it lies on this machine: its absolute path and the digest it has there."""
+
+    location: Path
+    digest: str
+
+
+class Executor:
+    """Runs actions on this machine. ``workspace`` is the workspace's folder; outputs go into ``store``."""
+
+    def __init__(self, workspace: Path, store: ContentStore, installation: Installation) -> None:
+        self._workspace = workspace
+        self._store = store
+        self._installation = installation
+        self._workers = Workers(installation)
+        self._made_sandboxes: Sandboxes | None = None
+        self._making_sandboxes = threading.Lock()
+
+    @functools.cached_property
+    def isolation(self) -> Isolation:
+        """What enforces the sandbox, found out when it is first asked for; raises WorkspaceError as `isolation.choose` does."""
+        return choose(self._hidden, [os.path.realpath(self._store.scratch)])
+
+    @functools.cached_property
+    def _hidden(self) -> list[str]:
+        return [os.path.realpath(self._workspace), os.path.realpath(self._store.root)]
+
+    @property
+    def _sandboxes(self) -> Sandboxes:
+        with self._making_sandboxes:
+            if self._made_sandboxes is None:
+                self._made_sandboxes = Sandboxes(self._store.scratch)
+            return self._made_sandboxes
+
+    def get_ready(self) -> None:
+        """Have the processes that most actions are forked from start up while there is still something else to do."""
+        self._workers.start(LIGHT)
+
+    @contextmanager
+    def run(self, label: Label, action: Action, material: Material, inputs: Mapping[str, Input], log: Path) -> Iterator[Result]:
+        """Run an action and store its outputs, which nobody takes out of the store before the context is left.
+
+        Raises ActionError with the reason when it fails, reads what it did not declare, leaves out an output, writes
+        something else, or one of its inputs changes meanwhile; WorkspaceError as `isolation` does. What it prints goes to ``log``.
+        """
+        isolation = self.isolation
+        started, clock = time.time(), time.monotonic()
+        with self._sandboxes.take() as sandbox:
+            before = {name: _stats(each.location) for name, each in inputs.items()}
+            sandbox.stage(action, {name: each.location for name, each in inputs.items()})
+            reply = self._work(label, action, inputs, sandbox, log)
+            for name, each in inputs.items():
+                if _changed(each, before[name]):
+                    raise ActionError(f"its input {action.inputs[name].path} changed while it ran: the result was thrown away; build again")
+            sandbox.refuse_strays(action)
+            sandbox.take_in_links(action, [each.location for each in inputs.values()])
+            with shared(self._store.root):
+                outputs = self._collect(sandbox.root, action, inputs)
+                yield Result(
+                    key=material.key(), label=str(label), material=asdict(material), outputs=outputs, started=started,
+                    seconds=time.monotonic() - clock, peak_rss=reply["peak_rss"], host=socket.gethostname(), sandbox=isolation.name,
+                )  # fmt: skip
+
+    def stop(self) -> None:
+        """Kill what runs, and start nothing more."""
+        self._workers.stop()
+
+    def close(self) -> None:
+        """Remove the sandboxes' folders, once nothing runs any more."""
+        if self._made_sandboxes is not None:
+            self._made_sandboxes.close()
+
+    def _work(self, label: Label, action: Action, inputs: Mapping[str, Input], sandbox: Sandbox, log: Path) -> dict[str, Any]:
+        tools = self._installation.toolchain(action.packages)
+        policy = Policy(
+            workspace=os.path.realpath(self._workspace),
+            sandbox=tuple(os.path.realpath(place) for place in sandbox.places),
+            root=os.path.realpath(sandbox.root),
+            package=label.package,
+            declared=frozenset(os.path.realpath(each.location) for each in inputs.values()),
+            runtime=_runtime(os.path.realpath(self._workspace)),
+            modules=tools.modules,
+            network="network" in action.requires,
+        )
+        job = {
+            "run": action.run,
+            "inputs": {name: artifact.path for name, artifact in action.inputs.items()},
+            "outputs": {name: artifact.path for name, artifact in action.outputs.items()},
+            "params": action.params,
+            "home": str(sandbox.home),
+            "tmp": str(sandbox.tmp),
+            "policy": {**asdict(policy), "declared": sorted(policy.declared), "modules": sorted(policy.modules)},
+            "namespace": {
+                "hidden": self._hidden,
+                "visible": [*policy.runtime, *(str(each.location) for each in inputs.values())],
+                "writable": policy.sandbox,
+                "network": policy.network,
+            }
+            if self.isolation.name == NAMESPACE
+            else None,
+        }
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "w", encoding="utf-8") as printed:
+            reply = self._workers.run(job, sandbox.home, printed, action.warm_up)
+        if reply["error"] is not None:
+            raise ActionError("\n".join([reply["error"], *undeclared_in((reply["error"], end_of(log)), policy)]))
+        return reply
+
+    def _collect(self, root: Path, action: Action, inputs: Mapping[str, Input]) -> dict[str, Output]:
+        known = {(s.st_dev, s.st_ino): each.digest for each in inputs.values() if stat.S_ISREG((s := os.stat(each.location)).st_mode)}
+        outputs = {}
+        for artifact in action.outputs.values():
+            _check_output(root, artifact.path, artifact.tree)
+        for name, artifact in action.outputs.items():
+            path = root / artifact.path
+            if artifact.tree:
+                size = sum(file.stat().st_size for _, file in tree_files(path))
+                outputs[name] = Output(artifact.path, self._store.add_tree(path, known), size, tree=True)
+            else:
+                size, digest = path.stat().st_size, file_digest(path)
+                self._store.add_file(path, digest)
+                outputs[name] = Output(artifact.path, digest, size)
+        return outputs
+
+
+def _check_output(root: Path, name: str, tree: bool) -> None:
+    path = root / name
+    if path.is_symlink():
+        raise ActionError(f"made its output {name} a symbolic link (to {os.readlink(path)}): write the file itself")
+    if not path.exists():
+        raise ActionError(f"did not write its output {name}")
+    if path.is_dir() != tree:
+        raise ActionError(
+            f"made its output {name} a {'folder' if path.is_dir() else 'file'}; it is declared as a {'folder' if tree else 'file'}"
+        )
+    if tree:
+        try:
+            tree_files(path)
+        except ValueError as error:
+            raise ActionError(f"its output {name} holds what cannot be stored: {error}; write files and folders only") from None
+
+
+def _stats(path: Path) -> tuple[Stat, ...]:
+    """The stat of a file, or of each file of a tree."""
+    files = [file for _, file in tree_files(path)] if path.is_dir() else [path]
+    return tuple(Stat.of(os.stat(file)) for file in files)
+
+
+def _changed(each: Input, before: tuple[Stat, ...]) -> bool:
+    """Whether an input has other bytes than it had. Only its stat may have moved: linking a file moves its ctime."""
+    try:
+        if _stats(each.location) == before:
+            return False
+        return (tree_digest if each.location.is_dir() else file_digest)(each.location) != each.digest
+    except (OSError, ValueError):
+        return True  # it is gone, or no longer what it was
+
+
+def _runtime(workspace: str) -> tuple[str, ...]:
+    """The folders of the interpreter, its libraries and this package, as named and as resolved.
+
+    Not a folder that the workspace lies in, as below /usr with the system's Python: all its files could be read then.
+    """
+    folders = {sys.prefix, sys.base_prefix, str(SOURCE_ROOT), *(path for path in sys.path if "site-packages" in path)}
+    folders |= {os.path.realpath(folder) for folder in folders}
+    return tuple(sorted(folder for folder in folders if not Path(workspace).is_relative_to(folder)))

@@ -1,0 +1,59 @@
+"""What this machine has to run actions on."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import sys
+from collections.abc import Mapping
+
+from enginewright.execute.resources import machine_memory, parse_size
+
+_MAJOR, _MINOR = 75, 76
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of the CUDA driver API."""
+
+
+@functools.cache
+def host_platform() -> str:
+    """The operating system, the processor and the Python that actions run on, as they stand in action keys."""
+    return f"{sys.platform}-{platform.machine()}-{sys.implementation.name}-{platform.python_version()}"
+
+
+@functools.cache
+def gpus() -> tuple[str, ...]:
+    """The architectures of the GPUs at hand, such as ``("sm_90",)``, asked of the CUDA driver; none without a driver."""
+    import ctypes
+
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return ()
+    count = ctypes.c_int(0)
+    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
+        return ()
+    found = []
+    for ordinal in range(count.value):
+        device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        cuda.cuDeviceGet(ctypes.byref(device), ordinal)
+        cuda.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device)
+        cuda.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device)
+        found.append(f"sm_{major.value}{minor.value}")
+    return tuple(found)
+
+
+def unmet(requires: Mapping[str, str]) -> str:
+    """Why an action with these execution requirements cannot run here; empty when it can."""
+    for name, value in requires.items():
+        if name == "gpu" and value not in gpus():
+            there = f"there are: {', '.join(gpus())}" if gpus() else "there is none"
+            return f"needs a GPU of architecture {value}, and {there} on this machine"
+        if name == "network" and value not in ("", "yes"):
+            return f"has the execution requirement network={value!r}, which nothing here provides"
+        if name == "memory" and parse_size(value) > machine_memory():
+            return f"needs {value} of memory, and this machine has {machine_memory() / 1e9:.0f} GB"
+        if name == "cpu" and int(value) > (os.cpu_count() or 1):
+            return f"needs {value} processors, and this machine has {os.cpu_count()}"
+        if name not in ("cpu", "gpu", "memory", "network"):
+            return f"has the execution requirement {name}={value!r}, which nothing here provides"
+    return ""
