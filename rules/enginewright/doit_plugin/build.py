@@ -1,0 +1,66 @@
+"""``doit build``: bring targets up to date, running only what is stale."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from doit.cmd_run import opt_continue
+from doit.exceptions import InvalidCommand
+
+from enginewright.doit_plugin.command import Command
+from enginewright.execute.memory import nothing_to_do, open_snapshot
+
+OPT_PROCESSES = {
+    "name": "num_process", "short": "n", "long": "process", "type": int, "default": os.cpu_count() or 1,
+    "help": "actions run at a time [default: the number of processors, %(default)s]",
+}  # fmt: skip
+_OPT_VERBOSE = {
+    "name": "verbose", "short": "v", "long": "verbose", "type": bool, "default": False,
+    "help": "also say what enforces the sandbox, and where the log is of each action that runs",
+}  # fmt: skip
+_OPT_JSON = {
+    "name": "json", "short": "", "long": "json", "type": bool, "default": False,
+    "help": "write the summary and a record per action to standard output as JSON; what people read goes to standard error",
+}  # fmt: skip
+
+
+class BuildCommand(Command):
+    """Judges the whole selection in one pass, and hands doit only the tasks that may have to run."""
+
+    name = "build"
+    doc_purpose = "bring targets up to date: checkpoints, ONNX models, engines, images"
+    doc_usage = "[LABEL | PACKAGE ...]"
+    doc_description = (
+        "Without arguments every target is built. A label names one target (models/minilm:engine_sm_80), a package all of"
+        " its targets (models/minilm); what they depend on is built too. Only actions whose key is not in the store run;"
+        " outputs that are missing or were changed are restored. Exit codes: 0 all is up to date, 1 an action failed,"
+        " 2 an error while running, 3 an error before anything ran."
+    )
+    execute_tasks = True
+    cmd_options = (opt_continue, OPT_PROCESSES, _OPT_VERBOSE, _OPT_JSON)
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Build what ``args`` select and return the exit code."""
+        started = time.monotonic()
+        self.load_settings(params)
+        if params["num_process"] < 1:
+            raise InvalidCommand(f"-n {params['num_process']}: at least one action must run at a time")
+        snapshot = open_snapshot(Path.cwd())
+        if not args and not params["json"] and not params["verbose"]:
+            actions = nothing_to_do(snapshot)
+            if actions is not None:
+                print(summary_line({"up to date": actions}, time.monotonic() - started))
+                return 0
+        from enginewright.doit_plugin.execution import build_selection
+
+        return build_selection(args, params, snapshot, started)
+
+
+def summary_line(counts: Mapping[str, int], seconds: float) -> str:
+    """The last line of a build."""
+    words = ("built", "cached", "up to date", "skipped", "failed")
+    return ", ".join(f"{word} {counts.get(word, 0)}" for word in words) + f" in {seconds:.1f} s"

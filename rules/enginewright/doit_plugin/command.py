@@ -1,0 +1,64 @@
+"""What our commands have in common: options may stand after labels, and doit's own plugins are left alone."""
+
+from __future__ import annotations
+
+import getopt
+import os
+import sys
+from typing import Any
+
+from doit.cmd_base import DoitCmdBase
+from doit.cmdparse import CmdParseError
+
+from enginewright.doit_plugin.loader import WorkspaceLoader
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+
+
+class Command(DoitCmdBase):  # type: ignore[misc]  # doit has no type information
+    """A command over the workspace's targets."""
+
+    base_options = ()
+
+    def __init__(self, task_loader: Any, **kwargs: Any) -> None:
+        # Without [tool.doit] loader in pyproject.toml doit has another loader; this command needs ours.
+        super().__init__(task_loader if isinstance(task_loader, WorkspaceLoader) else WorkspaceLoader(), **kwargs)
+
+    def parse_execute(self, in_args: list[str]) -> int:
+        """Run with a command line in which, as people type, options may also stand after labels."""
+        if {"-h", "--help"} & set(in_args):
+            print(self.help())
+            return 0
+        try:
+            options, labels = getopt.gnu_getopt(in_args, self.cmdparser.get_short(), self.cmdparser.get_long())
+        except getopt.GetoptError as error:
+            raise CmdParseError(f"{error}; '{self.bin_name} help {self.name}' lists the options") from None
+        try:
+            return int(super().parse_execute([*(text for option in options for text in option if text), *labels]))
+        except KeyboardInterrupt:
+            return interrupted()
+
+    def load_settings(self, params: Any) -> None:
+        """Load dodo.py, and give the options what it sets. Raises doit's InvalidDodoFile."""
+        self.loader.setup(params)
+        params.update_defaults(self.loader.load_doit_config())
+        self.check_minversion(params.get("minversion"))
+
+    def get_backends(self) -> dict[str, Any]:
+        """None: these commands do not offer the choice, and looking for plugins takes time."""
+        return {}
+
+
+def interrupted() -> int:
+    """Say so, and return the exit code."""
+    print("interrupted", file=sys.stderr)
+    return INTERRUPTED
+
+
+def write_out(text: str) -> None:
+    """Write to standard output; where nobody reads on, as after ``| head``, to nowhere."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

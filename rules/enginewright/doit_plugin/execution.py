@@ -1,0 +1,163 @@
+"""One ``doit build`` in which something may be stale: judge, run what must run, sum up."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from doit.control import TaskControl
+from doit.dependency import Dependency
+from doit.exceptions import InvalidCommand
+from doit.runner import ERROR, MThreadRunner
+from doit.task import Stream
+
+from enginewright.doit_plugin.build import summary_line
+from enginewright.doit_plugin.command import interrupted
+from enginewright.doit_plugin.database import Database
+from enginewright.doit_plugin.nodes import nodes, skip_ignored
+from enginewright.doit_plugin.reporter import BuildReporter, describe
+from enginewright.doit_plugin.session import lock, open_build, select, user_errors
+from enginewright.errors import in_words
+from enginewright.execute.build import Build, Outcome, Status
+from enginewright.execute.memory import STATE
+from enginewright.graph.label import Label
+from enginewright.store.snapshot import Snapshot
+
+
+def build_selection(args: list[str], params: Mapping[str, Any], snapshot: Snapshot, started: float) -> int:
+    """Build what ``args`` select, with the options ``params`` of the command, and return the exit code.
+
+    ``started`` is the time by the monotonic clock from which the build is counted.
+    """
+    out = sys.stderr if params["json"] else sys.stdout
+    with lock(Path.cwd()):
+        build = open_build(Path.cwd(), snapshot=snapshot, processes=params["num_process"])
+        chosen = select(build, args)
+        wanted = build.graph.closure(chosen)
+        named = [Label.parse(text) for text in args if ":" in text]
+        try:
+            try:
+                code = _run(build, wanted, named, params, out)
+            finally:
+                build.close(args)
+        except KeyboardInterrupt:
+            code = interrupted()
+        except OSError as error:
+            print(f"ERROR: {in_words(error)}", file=sys.stderr)
+            code = ERROR
+    outcomes, settled = _conclude(build, wanted)
+    seconds = time.monotonic() - started
+    if params["json"]:
+        outcomes += [Outcome(label, Status.UP_TO_DATE, key=build.last_key(label)) for label in settled]
+        json.dump(_as_json(build, outcomes, seconds), sys.stdout, indent=1)
+        print()
+        settled = []
+    counts = Counter(outcome.status.value for outcome in outcomes)
+    counts[Status.UP_TO_DATE.value] += len(settled)
+    print(summary_line(counts, seconds), file=out)
+    return code
+
+
+class _Ignored(Dependency):  # type: ignore[misc]  # doit has no type information
+    """doit's database, asked only for what `doit ignore` put into it: what is up to date is the build's own affair."""
+
+    def save_success(self, task: Any, result_hash: str | None = None) -> None:
+        pass
+
+    def remove_success(self, task: Any) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _run(build: Build, wanted: list[Label], named: Iterable[Label], params: Mapping[str, Any], out: TextIO) -> int:
+    with user_errors():
+        pending = build.pending(wanted)
+    for label in named:
+        if reason := build.cannot_run(label):
+            raise InvalidCommand(f"{label} {reason}")
+    if pending or params["verbose"]:
+        with user_errors():
+            isolation = build.isolation
+        if params["verbose"]:
+            print(f"sandbox: {isolation}", file=out)
+    database = _Ignored(Database, f"{STATE}/doit.json")
+    tasks = nodes(build, pending)
+    skip_ignored(build, tasks, database)
+    for label, outcome in build.outcomes.items():
+        action = build.graph.targets[label].action
+        if action is not None and outcome.status in (Status.CACHED, Status.SKIPPED):
+            print(f"{'':8}{describe(outcome, action.mnemonic)}", file=out)
+    if not pending:
+        return 0
+    if len(tasks) > len(remaining := [label for label in pending if label not in build.outcomes]):
+        tasks = nodes(build, remaining)
+    control = TaskControl(tasks)
+    control.process([task.name for task in tasks])
+    runner = MThreadRunner(
+        database,
+        BuildReporter(out, {"verbose": params["verbose"]}),
+        params["continue"],
+        stream=Stream(2),
+        num_process=params["num_process"],
+    )
+    code = runner.run_all(control.task_dispatcher())
+    # doit calls a task whose dependency failed an error; what went wrong is the failure before it.
+    failed = any(outcome.status is Status.FAILED for outcome in build.outcomes.values())
+    return 1 if code == ERROR and failed else int(code)
+
+
+def _conclude(build: Build, wanted: list[Label]) -> tuple[list[Outcome], list[Label]]:
+    """The outcomes of the actions of ``wanted``, which are in order of dependency, and those that were known to be up to date.
+
+    What doit did not come to was skipped.
+    """
+    blocked: dict[Label, str] = {}
+    outcomes, settled = [], []
+    for label in wanted:
+        if label in build.graph.groups:
+            continue
+        outcome = build.outcomes.get(label)
+        if outcome is None and build.done(label):
+            settled.append(label)
+            continue
+        if outcome is None:
+            reason = next((blocked[dep] for dep in build.graph.deps[label] if dep in blocked), "was not reached")
+            outcome = Outcome(label, Status.SKIPPED, reason=reason)
+            if reason != "was not reached":
+                blocked[label] = reason
+        elif outcome.status is Status.FAILED:
+            blocked[label] = f"depends on {label}, which failed"
+        outcomes.append(outcome)
+    return outcomes, settled
+
+
+def _as_json(build: Build, outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
+    summary: dict[str, Any] = {status.value.replace(" ", "_"): sum(outcome.status is status for outcome in outcomes) for status in Status}
+    return {**summary, "seconds": round(seconds, 3), "actions": [_action_as_json(build, outcome) for outcome in outcomes]}
+
+
+def _action_as_json(build: Build, outcome: Outcome) -> dict[str, Any]:
+    action = build.graph.targets[outcome.label].action
+    assert action is not None
+    record: dict[str, Any] = {"label": str(outcome.label), "mnemonic": action.mnemonic, "status": outcome.status.value}
+    if outcome.reason:
+        record["reason"] = outcome.reason
+    if outcome.status in (Status.BUILT, Status.FAILED) and build.log(outcome.label).exists():
+        record["log"] = str(build.log(outcome.label).relative_to(Path.cwd()))
+    result = build.record(outcome.key) if outcome.key else None
+    if result is not None:
+        record |= {
+            "key": result.key,
+            "seconds": round(result.seconds, 3),
+            "peak_rss": result.peak_rss,
+            "sandbox": result.sandbox,
+            "outputs": [{"path": each.path, "digest": each.digest, "size": each.size} for each in result.outputs.values()],
+        }
+    return record

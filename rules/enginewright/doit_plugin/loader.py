@@ -1,0 +1,54 @@
+"""The doit loader: the workspace's targets as tasks, beside the tasks of its dodo.py."""
+
+from __future__ import annotations
+
+import atexit
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from doit.cmd_base import DodoTaskLoader
+from doit.cmd_clean import Clean
+from doit.exceptions import InvalidCommand
+from doit.task import Task
+
+from enginewright.errors import in_words
+from enginewright.execute.memory import STATE
+
+if TYPE_CHECKING:
+    from enginewright.execute.build import Build
+
+
+class WorkspaceLoader(DodoTaskLoader):  # type: ignore[misc]  # doit has no type information
+    """Chosen by ``[tool.doit] loader = "enginewright"`` in pyproject.toml."""
+
+    build: Build
+
+    def setup(self, opt_values: Any) -> None:
+        """Load dodo.py, and keep the command's options, to which doit's settings are yet to be added."""
+        super().setup(opt_values)
+        self._options = opt_values
+
+    def load_doit_config(self) -> dict[str, Any]:
+        """doit's settings that suit actions in processes of their own; DOIT_CONFIG in dodo.py wins."""
+        try:
+            Path(STATE).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidCommand(in_words(error)) from None
+        defaults = {"dep_file": f"{STATE}/doit.json", "backend": "enginewright", "par_type": "thread", "reporter": "enginewright"}
+        return {**defaults, **super().load_doit_config()}
+
+    def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Task]:
+        """All targets as tasks. A command that changes outputs, or what a build remembers, holds the workspace's lock until it exits."""
+        # Imported here, because `doit build` with nothing to do needs none of it.
+        from enginewright.doit_plugin.nodes import groups, nodes
+        from enginewright.doit_plugin.session import lock, open_build
+
+        if self._options.get("num_process") and self._options.get("par_type") == "process":
+            raise InvalidCommand("-P process: every action has a process of its own, and the build around them must be one: use -P thread")
+        changes = isinstance(cmd, Clean) or cmd.execute_tasks or getattr(cmd, "changes_state", False)
+        if changes:
+            atexit.register(lock(Path.cwd()).close)
+        self.build = open_build(Path.cwd(), look_only=not changes, processes=self._options.get("num_process") or 1)
+        if changes:
+            atexit.register(self.build.close, pos_args)
+        return [*super().load_tasks(cmd, pos_args), *groups(self.build), *nodes(self.build, self.build.graph.deps)]

@@ -1,0 +1,104 @@
+"""``doit report``: a past build as one HTML page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from doit.exceptions import InvalidCommand
+
+from enginewright.doit_plugin.causes import first
+from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.session import user_errors
+from enginewright.doit_plugin.why import OPT_BUILD, build_id
+from enginewright.execute.explain import facts
+from enginewright.execute.ledger import LEDGER, Entry, Line, fold, read
+from enginewright.graph.cause import Fact, Makers, direct, makers
+from enginewright.graph.key import Material
+from enginewright.report.history import Action, History
+from enginewright.report.page import page
+from enginewright.store.files import write_atomically
+from enginewright.store.results import ActionCache, Result
+from enginewright.workspace.settings import read_settings
+
+_OPT_OUTPUT = {
+    "name": "output", "short": "o", "long": "output", "type": str, "default": "build/report.html",
+    "help": "the file to write [default: %(default)s]",
+}  # fmt: skip
+
+Records = Callable[[str], Result | None]
+"""The record of an action key."""
+
+
+class ReportCommand(Command):
+    """Reads the ledger and the store, not the BUILD.py files: a build can be reported on when these have gone wrong since."""
+
+    name = "report"
+    doc_purpose = "write a build as one HTML page: what ran when and why, the critical path, times, sizes"
+    doc_usage = ""
+    doc_description = (
+        "Reports on the last build that did anything, or the one that --build names. The page needs nothing but itself, so it"
+        " can be kept or sent as it is."
+    )
+    cmd_options = (_OPT_OUTPUT, OPT_BUILD)
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Write the page and say where it is."""
+        if args:
+            raise InvalidCommand(f"doit report takes no targets, and was given {args[0]!r}: --build chooses the build")
+        self.loader.setup(params)
+        with user_errors():
+            settings = read_settings(Path.cwd())
+            lines = read(Path(LEDGER))
+        if not any(line.id for line in lines):
+            raise InvalidCommand(f"there is no build to report on in {LEDGER}: run doit build first")
+        chosen = build_id(lines, params["build"] or "-1")
+        at = next(i for i, line in enumerate(lines) if line.id == chosen)
+        with user_errors():
+            text = page(history(lines[at], fold(lines[:at]), ActionCache(settings.store / "actions").get))
+            target = Path(params["output"])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, text.encode())
+        print(f"wrote {os.path.relpath(target)}: build {chosen}")
+        return 0
+
+
+def history(line: Line, before: Mapping[str, Entry], records: Records) -> History:
+    """A line of the ledger with what the store and the state ``before`` it tell of its actions."""
+    made_by = makers(facts(line.targets))
+    actions = [_action(label, entry, before.get(label), made_by, records) for label, entry in line.targets.items()]
+    return History(line.id, line.started, line.seconds, line.args, line.host, line.processes, actions)
+
+
+def _action(label: str, entry: Entry, last: Entry | None, made_by: Makers, records: Records) -> Action:
+    material = entry.material
+    if material is None:
+        return Action(label, entry.status, reason=entry.reason, began=entry.began, ended=entry.ended, worker=entry.worker)
+    result = records(entry.key) if entry.status in ("built", "cached") else None
+    return Action(
+        label,
+        entry.status,
+        material.mnemonic,
+        entry.reason or _reason(material, entry.previous, last, made_by, records),
+        entry.began,
+        entry.ended,
+        entry.worker,
+        entry.peak_rss,
+        saved=result.seconds if result and entry.status == "cached" else 0.0,
+        outputs={output.path: output.size for output in result.outputs.values()} if result else {},
+        deps=sorted({made_by[path] for path, _ in material.inputs.values() if path in made_by}),
+    )
+
+
+def _reason(material: Material, previous: str, last: Entry | None, made_by: Makers, records: Records) -> str:
+    """What differs from the material that the target's key before was of; `doit why` follows it upstream."""
+    old = None
+    if last is not None and last.key == previous:
+        old = last.material
+    elif previous and (record := records(previous)):
+        old = Material(**record.material)
+    elif last is not None and last.status == "failed":
+        return f"failed in build {last.build}"
+    return first(direct(Fact(old) if old else None, Fact(material), made_by))

@@ -1,0 +1,93 @@
+"""A workspace opened for one command: its settings, its graph, and the build over them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from doit.dependency import Dependency, JsonDB
+from doit.exceptions import InvalidCommand, InvalidDodoFile
+
+from enginewright.doit_plugin.nodes import nodes, skip_ignored
+from enginewright.errors import DeclarationError, WorkspaceError, in_words
+from enginewright.execute.build import Build
+from enginewright.execute.installation import Installation
+from enginewright.execute.memory import STATE, Loaded, open_snapshot, recall, watched_installation
+from enginewright.graph.label import Label
+from enginewright.store.snapshot import Snapshot
+from enginewright.workspace.settings import Settings, read_settings
+
+
+def open_build(root: Path, look_only: bool = False, snapshot: Snapshot | None = None, processes: int = 1) -> Build:
+    """Load and analyse the workspace at ``root``; with ``look_only``, to change nothing in it.
+
+    ``processes`` is how many processors actions may take at once. ``snapshot`` is the workspace's, when it has been opened
+    already; it is opened again if another build has replaced it since. Raises doit's exceptions for what a user got wrong.
+    """
+    with user_errors():
+        settings = read_settings(root)
+        if snapshot is None or not snapshot.is_current():
+            snapshot = open_snapshot(root)
+        loaded = recall(snapshot) or _load(root, settings, snapshot)
+        return Build(root, loaded, settings.store, snapshot, processes, look_only)
+
+
+def _load(root: Path, settings: Settings, snapshot: Snapshot) -> Loaded:
+    # Imported here, because a graph that is recalled needs none of it.
+    from enginewright.graph.dag import analyse
+    from enginewright.workspace.packages import find_packages, load_packages
+
+    found = find_packages(root, settings.packages)
+    watched = ["pyproject.toml", *found.watched, *watched_installation()]
+    snapshot.watch(watched)
+    graph = analyse(load_packages(root, found.packages))
+    return Loaded(graph, set(graph.deps), Installation(), watched)
+
+
+def select(build: Build, patterns: Iterable[str]) -> set[Label]:
+    """The targets that are meant on a command line, as `Graph.select` finds them."""
+    try:
+        return build.graph.select(patterns)
+    except ValueError as error:
+        raise InvalidCommand(str(error)) from None
+
+
+def foresee(build: Build, labels: Iterable[Label]) -> list[Label]:
+    """Judge targets and all they depend on, in a build that only looks; return those that may have to run."""
+    with user_errors():
+        pending = build.pending(build.graph.closure(labels))
+        skip_ignored(build, nodes(build, pending), Dependency(JsonDB, f"{STATE}/doit.json"))
+        return [label for label in pending if not build.judge(label)]
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Let doit report errors in declarations and settings as it reports its own: one message, exit code 3."""
+    try:
+        yield
+    except (DeclarationError, WorkspaceError) as error:
+        raise InvalidDodoFile(str(error)) from None
+    except OSError as error:
+        raise InvalidCommand(in_words(error)) from None
+
+
+def lock(root: Path) -> IO[str]:
+    """Wait until no other build runs in this workspace, saying so. The lock is held until the file returned is closed."""
+    with user_errors():
+        (root / STATE).mkdir(parents=True, exist_ok=True)
+        file = open(root / STATE / "lock", "a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        print(f"waiting for another build in this workspace to end (process {file.read() or 'unknown'})", file=sys.stderr, flush=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    with suppress(OSError):  # the number is for people only
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), str(os.getpid()).encode())
+    return file

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import pytest
+from doit.dependency import JSONCodec
+
+from enginewright.doit_plugin.database import Database
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    written = Database(str(tmp_path / "doit.json"), JSONCodec())
+    written.set("models/x:a", "ignore:", "1")
+    written.dump()
+    assert Database(str(tmp_path / "doit.json"), JSONCodec()).get("models/x:a", "ignore:") == "1"
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    database = Database(str(tmp_path / "doit.json"), JSONCodec())
+    database.set("models/x:a", "ignore:", "1")
+    database.dump()
+    database.set("models/x:b", "ignore:", "x" * 8192)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # as a full disk does, it lets a write end early
+    try:
+        with pytest.raises(OSError, match=r"doit\.json"):
+            database.dump()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    found = Database(str(tmp_path / "doit.json"), JSONCodec())
+    assert found.get("models/x:a", "ignore:") == "1"
+    assert not found.in_("models/x:b")
+    assert len(list(tmp_path.iterdir())) == 1

@@ -1,0 +1,150 @@
+"""Mistakes in declarations and settings: one line with file and line, exit code 3, no traceback, and nothing has run."""
+
+from __future__ import annotations
+
+import pytest
+
+from throwaway import Workspace
+
+PREAMBLE = "from enginewright import checkpoint, fp16, model_image, onnx_model, python_action, tensor, tensorrt_engine\n"
+MODEL = """
+checkpoint(name="weights", src="net.pth")
+onnx_model(name="onnx", checkpoint=":weights", inputs={"x": tensor("float32", ("batch", 4))}, outputs=["y"], dims={"batch": (1, 2, 8)})
+"""
+COPY = 'python_action(name="a", function="make.py:copy", inputs={"src": "src.txt"}, outputs={"out": "out.txt"})\n'
+
+
+@pytest.mark.parametrize(
+    ("declarations", "message"),
+    [
+        # An unknown, a missing and a wrong attribute.
+        (
+            'python_action(name="a", functoin="make.py:copy", outputs={"out": "out.txt"})',
+            "models/x/BUILD.py:2: python_action(name='a'): unknown attribute 'functoin' (did you mean 'function'?)",
+        ),
+        (
+            '\npython_action(\n    name="a",\n    function="make.py:copy",\n)',
+            "models/x/BUILD.py:3: python_action(name='a'): missing attribute 'outputs' (a dict from a string to a string)",
+        ),
+        (
+            'python_action(name="a", function="make.py:copy", outputs=["out.txt"])',
+            "models/x/BUILD.py:2: python_action(name='a'): outputs: expected a dict from a string to a string, got ['out.txt']",
+        ),
+        ('python_action("a")', "models/x/BUILD.py:2: python_action(): give attributes by name, as in python_action(name=...)"),
+        # A dependency that is missing, cyclic, or of another kind.
+        (COPY.replace("src.txt", ":b"), "models/x/BUILD.py:2: python_action(name='a'): inputs['src']: there is no target 'models/x:b'"),
+        (
+            COPY.replace("src.txt", "models/z:b"),
+            "models/x/BUILD.py:2: python_action(name='a'): inputs['src']: there is no package 'models/z'",
+        ),
+        (
+            COPY.replace("src.txt", ":a"),
+            "models/x/BUILD.py:2: models/x:a depends on itself: models/x:a (models/x/BUILD.py:2) -> models/x:a ",
+        ),
+        (
+            COPY.replace("src.txt", ":b") + COPY.replace('"a"', '"b"').replace("src.txt", ":a"),
+            "models/x/BUILD.py:2: models/x:a depends on itself: models/x:a (models/x/BUILD.py:2) -> models/x:b (models/x/BUILD.py:3) -> ",
+        ),
+        (
+            MODEL + 'fp16(name="half", model=":weights")',
+            "models/x/BUILD.py:5: fp16(name='half'): model: expected a target that provides 'onnx'",
+        ),
+        # A name that is taken.
+        (
+            COPY + COPY,
+            "models/x/BUILD.py:3: python_action(name='a'): the name 'a' is taken by a python_action declared at models/x/BUILD.py:2",
+        ),
+        (
+            MODEL + 'tensorrt_engine(name="e", model=":onnx", archs=["sm_80"])\nfp16(name="e_sm_80", model=":onnx")',
+            "models/x/BUILD.py:6: fp16(name='e_sm_80'): the name 'e_sm_80' is taken by a tensorrt_engine declared at models/x/BUILD.py:5",
+        ),
+        # An architecture that does not exist; shape ranges out of order and out of range.
+        (
+            MODEL + 'tensorrt_engine(name="e", model=":onnx", archs=["sm_80", "sm_81"])',
+            "models/x/BUILD.py:5: tensorrt_engine(name='e'): archs: 'sm_81' is not a known architecture (there are: sm_75, sm_80, ",
+        ),
+        (
+            MODEL.replace("(1, 2, 8)", "(8, 2, 1)"),
+            "models/x/BUILD.py:4: onnx_model(name='onnx'): dims['batch']: (8, 2, 1) is out of order: expected (min, opt, max)",
+        ),
+        (
+            MODEL + 'tensorrt_engine(name="e", model=":onnx", archs=["sm_80"], dims={"batch": (1, 2, 9)})',
+            "models/x/BUILD.py:5: tensorrt_engine(name='e'): dims['batch']: models/x:onnx was exported for sizes 1 to 8 only",
+        ),
+        (
+            MODEL.replace("float32", "float31"),
+            "models/x/BUILD.py:4: tensor(): 'float31' is not an element type (did you mean 'float32'?)",
+        ),
+        (
+            MODEL + 'model_image(name="image", engines=":onnx")',
+            "models/x/BUILD.py:5: model_image(name='image'): engines: models/x:onnx is a ",
+        ),
+        # A source or a distribution that is not there.
+        (COPY.replace("src.txt", "nowhere.txt"), "python_action(name='a'): the source models/x/nowhere.txt does not exist"),
+        (COPY.replace("make.py", "nowhere.py"), "python_action(name='a'): the source models/x/nowhere.py does not exist"),
+        (
+            COPY.replace("outputs", 'packages=["no-such-distribution"], outputs'),
+            "models/x/BUILD.py:2: python_action(name='a'): the distribution 'no-such-distribution' is not installed here: pip install no",
+        ),
+        (
+            'checkpoint(name="weights", src="dist://no-such-distribution/net.pth", sha256="' + "0" * 64 + '")',
+            "models/x/BUILD.py:2: checkpoint(name='weights'): dist://no-such-distribution/net.pth: the distribution 'no-such-distribution'",
+        ),
+        # Python's own.
+        ("python_action(", "models/x/BUILD.py:2: '(' was never closed"),
+        ("\n\nprint(1 / 0)", "models/x/BUILD.py:4: ZeroDivisionError: division by zero"),
+        (
+            "from enginewright import tensorrt_engin",
+            "models/x/BUILD.py:2: enginewright has no rule 'tensorrt_engin' (did you mean 'tensorrt_en",
+        ),
+        ("files_layer(name='a')", "models/x/BUILD.py:2: name 'files_layer' is not defined; add it to 'from enginewright import ...'"),
+    ],
+)
+def test_a_mistake_in_a_build_file(workspace: Workspace, declarations: str, message: str) -> None:
+    workspace.write({"models/x/BUILD.py": PREAMBLE + declarations, "models/x/net.pth": ""})
+    line = workspace.refuse("build")
+    assert message in line
+    assert line.startswith("models/x/BUILD.py:")
+    assert workspace.files() == {}
+
+
+def test_a_mistake_is_found_in_a_package_that_is_not_selected(workspace: Workspace) -> None:
+    workspace.write({"models/x/BUILD.py": "\nprint(x)\n"})
+    assert workspace.refuse("build", "models/y").startswith("models/x/BUILD.py:1: ")
+    # Each command says the same.
+    assert workspace.refuse("list") == workspace.refuse("run") == workspace.refuse("build")
+
+
+def test_a_missing_distribution_is_found_before_anything_runs(workspace: Workspace) -> None:
+    workspace.write({"models/x/BUILD.py": workspace.read("models/x/BUILD.py").replace('more.txt"}', 'more.txt"}, packages=["no-such"]', 1)})
+    assert "the distribution 'no-such' is not installed here: pip install no-such" in workspace.refuse("build")
+    assert workspace.files() == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("store = 7", "pyproject.toml: [tool.enginewright] store: expected a folder, as a string"),
+        ("packages = 'models/*'", "pyproject.toml: [tool.enginewright] packages: expected a list of glob patterns, such as ['models/*']"),
+        ("stroe = 'x'", "pyproject.toml: [tool.enginewright] has no setting 'stroe' (did you mean 'store'?)"),
+    ],
+)
+def test_a_mistake_in_the_settings(workspace: Workspace, settings: str, message: str) -> None:
+    workspace.write({"pyproject.toml": f"{workspace.read('pyproject.toml')}\n[tool.enginewright]\n{settings}\n"})
+    assert workspace.refuse("build") == message
+
+
+def test_a_store_that_cannot_be_one(workspace: Workspace) -> None:
+    workspace.store.write_text("")
+    assert workspace.refuse("build") == f"Not a directory: {workspace.store}/blobs"
+
+
+def test_a_folder_without_dodo_is_no_workspace(workspace: Workspace) -> None:
+    (workspace.root / "dodo.py").unlink()
+    assert "Could not find dodo file" in workspace.doit("build", code=3).stderr
+    assert not (workspace.root / "build").exists()
+
+
+def test_doit_of_another_version_can_be_asked_for(workspace: Workspace) -> None:
+    workspace.write({"dodo.py": "DOIT_CONFIG = {'minversion': '999.0.0'}"})
+    assert workspace.refuse("build").startswith("Please update doit. Minimum version required is 999.0.0.")
