@@ -1,0 +1,35 @@
+"""all-MiniLM-L6-v2: a sentence encoder (https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2).
+
+Tokens in, an embedding of 384 numbers and length 1 out: the dot product of two is the similarity of their sentences.
+"""
+
+import torch
+from transformers import BertConfig, BertModel
+
+CONFIG = BertConfig(
+    vocab_size=30522,
+    hidden_size=384,
+    num_hidden_layers=6,
+    num_attention_heads=12,
+    intermediate_size=1536,
+    max_position_embeddings=512,
+)
+
+
+class SentenceEncoder(BertModel):
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        # Checkpoints of transformers 4 hold this buffer; transformers 5 keeps it out of the state dict.
+        positions = torch.arange(config.max_position_embeddings).unsqueeze(0)
+        self.embeddings.register_buffer("position_ids", positions, persistent=True)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """``input_ids`` and ``attention_mask`` are (batch, sequence); the mask is 1 for tokens and 0 for padding."""
+        tokens = super().forward(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        weights = attention_mask.unsqueeze(-1).to(tokens.dtype)
+        mean = (tokens * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+        return torch.nn.functional.normalize(mean, dim=1)
+
+
+def build() -> SentenceEncoder:
+    return SentenceEncoder(CONFIG)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from throwaway import PYPROJECT, Workspace
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for the session, or the one that the environment names, which may hold what was built before."""
+    named = os.environ.get("ENGINEWRIGHT_STORE")
+    return Path(named).absolute() if named else tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Workspace:
+    """A copy of this project's files, as a workspace."""
+    root = tmp_path_factory.mktemp("checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    for name in listed.stdout.split("\0"):
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, root / name)
+    return Workspace(root, store, tmp_path_factory.mktemp("trace") / "trace")
+
+
+@pytest.fixture(scope="session")
+def built(checkout: Workspace) -> Path:
+    """That workspace with the example models and images built."""
+    checkout.doit("build")
+    return checkout.root
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Workspace:
+    """A workspace without packages, and a store of its own."""
+    made = Workspace(tmp_path / "workspace", tmp_path / "store", tmp_path / "trace")
+    made.write({"dodo.py": "", "pyproject.toml": PYPROJECT})
+    return made

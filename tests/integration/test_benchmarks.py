@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def test_graph_benchmark_runs_and_writes_what_it_measured(tmp_path: Path) -> None:
+    out = tmp_path / "graph.json"
+    command = [sys.executable, BENCHMARKS / "graph.py", "--quick", "--json", out, "--peers", "make", "ninja", "doit"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = json.loads(out.read_text())
+    assert {"date", "machine", "python", "peers"} <= written.keys()
+    titles = [table["title"] for table in written["tables"]]
+    assert "nothing to do, 50 actions" in titles
+    for table in written["tables"]:
+        assert table["title"] in done.stdout
+        assert all(row["samples"] and row["median"] > 0 for row in table["rows"])
