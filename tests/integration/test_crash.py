@@ -86,6 +86,8 @@ def test_builds_that_are_killed_at_any_moment_leave_nothing_wrong(empty: Workspa
         empty.doit("build")
         assert empty.files() == undisturbed.files()
         empty.doit("cache", "verify")
+        in_memory = set(MEMORY.iterdir())
         empty.doit("cache", "gc")
-        assert [*empty.leftovers(), *empty.store.rglob("*.part"), *sweep(MEMORY)] == []
+        assert [*empty.leftovers(), *empty.store.rglob("*.part")] == []
+        assert in_memory.isdisjoint(sweep(MEMORY))  # others on this machine may kill builds too, at any moment
     orphans.wait()
