@@ -49,7 +49,6 @@ def serve(requests: socket.socket, modules: frozenset[str], warm_up: str) -> Non
     and the server, once the child is gone, its exit status, negative for a signal, on a line of its own.
     """
     children: dict[int, tuple[int, int]] = {}  # by process descriptor: process and reply descriptor
-    server = os.getpid()
 
     def end(*_: object) -> None:
         for process, _reply_to in children.values():
@@ -64,6 +63,16 @@ def serve(requests: socket.socket, modules: frozenset[str], warm_up: str) -> Non
     gc.collect()
     gc.freeze()  # a collection in a child need not touch, and so copy, what is shared
     signal.signal(signal.SIGTERM, end)
+    try:
+        _fork_for_each(requests, children)
+    finally:
+        # A build that was killed shows in many ways: nobody reads a reply, or the job file is gone. The kernel kills the
+        # children with this process, but not what they have started.
+        end()
+
+
+def _fork_for_each(requests: socket.socket, children: dict[int, tuple[int, int]]) -> None:
+    server = os.getpid()
     with selectors.DefaultSelector() as ready:
         ready.register(requests, selectors.EVENT_READ)
         while True:
@@ -71,7 +80,7 @@ def serve(requests: socket.socket, modules: frozenset[str], warm_up: str) -> Non
                 if key.fileobj is requests:
                     message, descriptors, _, _ = socket.recv_fds(requests, 1 << 16, 2)
                     if not message:
-                        end()
+                        return
                     reply_to, log = descriptors
                     job = json.loads(Path(os.fsdecode(message)).read_bytes())
                     with suppress(Exception):  # the rule's module, which imports little: the next child will have it
@@ -79,8 +88,7 @@ def serve(requests: socket.socket, modules: frozenset[str], warm_up: str) -> Non
                     process = os.fork()
                     if process == 0:
                         ready.close()
-                        _die_with(server)
-                        _run_forked(requests, reply_to, log, job)
+                        _run_forked(server, requests, reply_to, log, job)
                     os.close(log)
                     watched = os.pidfd_open(process)
                     children[watched] = process, reply_to
@@ -88,18 +96,20 @@ def serve(requests: socket.socket, modules: frozenset[str], warm_up: str) -> Non
                 else:
                     watched = key.fd
                     ready.unregister(watched)
-                    os.close(watched)
-                    process, reply_to = children.pop(watched)
+                    process, reply_to = children[watched]
                     _, status = os.waitpid(process, 0)
                     _kill_group(process)
+                    del children[watched]
+                    os.close(watched)
                     os.write(reply_to, f"\n{os.waitstatus_to_exitcode(status)}\n".encode())
                     os.close(reply_to)
 
 
-def _run_forked(requests: socket.socket, reply_to: int, log: int, job: dict[str, Any]) -> None:
+def _run_forked(server: int, requests: socket.socket, reply_to: int, log: int, job: dict[str, Any]) -> None:
     """What a child of the server does; it does not return."""
     status = 1
     try:
+        _die_with(server)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setpgid(0, 0)
         requests.close()
