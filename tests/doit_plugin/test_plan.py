@@ -206,3 +206,17 @@ def test_mistakes(built: Workspace) -> None:
     assert built.refuse("plan", "-n", "0").startswith("-n 0: at least one action must run at a time")
     (built.root / "models/x/src.txt").unlink()
     assert built.refuse("plan").endswith("the source models/x/src.txt does not exist")
+
+
+def test_a_chain_may_be_deep(workspace: Workspace) -> None:
+    declared = """
+        from enginewright import python_action
+
+        for i in range(1500):
+            src = f":t{i - 1}" if i else "src.txt"
+            python_action(name=f"t{i}", function="make.py:copy", inputs={"src": src}, outputs={"out": "out.txt"})
+        """
+    workspace.write({"models/y/BUILD.py": declared})
+    found = plan(workspace, "models/y:t1499")
+    assert [step["status"] for step in found["steps"]] == ["to run"] + ["may run"] * 1499
+    assert lines(workspace, "models/y:t1499")[0].startswith("to run      models/y:t0: it had never been built here")

@@ -93,3 +93,12 @@ def test_facts_of_different_times_that_go_in_a_circle_are_explained_too() -> Non
     assert told(explain("a", old, new)) == {"a": ["input b"], "b": ["input a"]}
     new = {"a": fact("a", {"out/b": ""}), "b": fact("b", {"out/a": ""})}
     assert told(explain("a", old, new)) == {"a": [], "b": []}
+
+
+def test_a_chain_may_be_deep() -> None:
+    def chain(digest: str) -> dict[str, Fact]:
+        return {f"t{i}": fact(f"t{i}", {f"out/t{i - 1}" if i else "src": f"{digest}{i}"}) for i in range(3000)}
+
+    found = explain("t2999", chain("a"), chain("b"))
+    assert told({"t0": found["t0"], "t1": found["t1"]}) == {"t0": ["input src"], "t1": ["input t0"]}
+    assert len(found) == 3000

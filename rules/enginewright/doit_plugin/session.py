@@ -15,7 +15,7 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile
 
 from enginewright.doit_plugin.nodes import nodes, skip_ignored
 from enginewright.errors import DeclarationError, WorkspaceError, in_words
-from enginewright.execute.build import Build
+from enginewright.execute.build import Build, Outcome, Status
 from enginewright.execute.installation import Installation
 from enginewright.execute.memory import STATE, Loaded, open_snapshot, recall, watched_installation
 from enginewright.graph.label import Label
@@ -58,10 +58,13 @@ def select(build: Build, patterns: Iterable[str]) -> set[Label]:
 
 
 def foresee(build: Build, labels: Iterable[Label]) -> list[Label]:
-    """Judge targets and all they depend on, in a build that only looks; return those that may have to run."""
+    """Judge targets and all they depend on, in a build that only looks, as if it were to run; return those that may have to."""
     with user_errors():
-        pending = build.pending(build.graph.closure(labels))
+        wanted = build.graph.closure(labels)
+        pending = build.pending(wanted)
         skip_ignored(build, nodes(build, pending), Dependency(JsonDB, f"{STATE}/doit.json"))
+        for label, reason in build.blocked(wanted).items():
+            build.outcomes[label] = Outcome(label, Status.SKIPPED, reason=reason)
         return [label for label in pending if not build.judge(label)]
 
 

@@ -76,7 +76,9 @@ class WhyCommand(Command):
         if params["json"]:
             print(json.dumps({**vars(explanation), "causes": as_json(explanation.causes)}, indent=1))
         else:
-            print(_HEADS[explanation.status].format(**vars(explanation)), *tree(explanation.causes, label), sep="\n")
+            causes = list(tree(explanation.causes, label))
+            head = _HEADS[explanation.status].format(**vars(explanation))
+            print(head if causes else head.removesuffix(", because"), *causes, sep="\n")
         return 0
 
 

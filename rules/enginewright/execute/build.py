@@ -152,14 +152,20 @@ class Build:
 
     def cannot_run(self, label: Label) -> str:
         """Why this machine cannot build a target that has yet to be built, or what it depends on; empty when it can."""
-        outcome = self.outcomes.get(label)
-        if outcome is not None and outcome.status is Status.SKIPPED:
-            return outcome.reason
-        if self.done(label):
-            return ""
-        action = self.graph.targets[label].action
-        reasons = ((dep, reason) for dep in self.graph.deps[label] if (reason := self.cannot_run(dep)))
-        return (unmet(action.requires) if action else "") or next((_passed_on(dep, reason) for dep, reason in reasons), "")
+        return self.blocked(self.graph.closure([label])).get(label, "")
+
+    def blocked(self, labels: Iterable[Label]) -> dict[Label, str]:
+        """Of targets given with all they depend on, dependencies first: those that `cannot_run`, and why."""
+        found: dict[Label, str] = {}
+        for label in labels:
+            outcome, action = self.outcomes.get(label), self.graph.targets[label].action
+            if outcome is not None and outcome.status is Status.SKIPPED:
+                found[label] = outcome.reason
+            elif not self.done(label):
+                behind = (_passed_on(dep, found[dep]) for dep in self.graph.deps[label] if dep in found)
+                if reason := (unmet(action.requires) if action else "") or next(behind, ""):
+                    found[label] = reason
+        return found
 
     def judge(self, label: Label) -> bool:
         """Whether a target is done without running anything: up to date, restored from the store, or skipped.

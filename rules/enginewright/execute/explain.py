@@ -52,13 +52,14 @@ def past(lines: Sequence[Line], label: str, build: str, records: Records) -> Exp
 def ahead(lines: Sequence[Line], build: Build, pending: Collection[Label], label: Label) -> Explanation | None:
     """Why the next build would do something about a target; None when it is up to date.
 
-    ``build`` is one that only looks, and has judged the target and all it depends on; ``pending`` are those that may have to run.
+    ``build`` is one that only looks, and has judged the target and all it depends on, with those skipped that cannot be built;
+    ``pending`` are those that may have to run.
     """
     status = outlook(build, pending, label)
     if status == "up to date":
         return None
     if status == "to skip":
-        return Explanation(str(label), status, reason=build.cannot_run(label))
+        return Explanation(str(label), status, reason=build.outcomes[label].reason)
     new = present(build, build.graph.closure([label]), fold(lines))
     reason, previous = build.reasons.get(label, ""), build.previous_key(label)
     old, new[str(label)] = _asked(str(label), new[str(label)].material, reason, previous, lines, build.record)
@@ -84,11 +85,10 @@ def reasons(build: Build, labels: Collection[Label], last: Mapping[str, Entry]) 
 def outlook(build: Build, pending: Collection[Label], label: Label) -> str:
     """What the next build would do with a target: "up to date" for nothing, or one of the words of `Explanation`."""
     outcome = build.outcomes.get(label)
-    if build.cannot_run(label):
-        return "to skip"
     if label in pending:
         return "to run" if all(build.done(dep) for dep in build.graph.deps[label]) else "may run"
-    return "to restore" if outcome is not None and outcome.status is Status.CACHED else "up to date"
+    foreseen = {Status.SKIPPED: "to skip", Status.CACHED: "to restore"}
+    return foreseen.get(outcome.status, "up to date") if outcome is not None else "up to date"
 
 
 def compared(label: str, old: Mapping[str, Fact], new: Mapping[str, Fact]) -> dict[str, list[Cause]]:
@@ -101,7 +101,7 @@ def present(build: Build, labels: Iterable[Label], last: Mapping[str, Entry]) ->
     return {
         str(label): Fact(build.material(label), _events(build.reasons.get(label, ""), build.previous_key(label), last.get(str(label))))
         for label in labels
-        if label not in build.graph.groups and not build.cannot_run(label)
+        if label not in build.graph.groups and not _skipped(build, label)
     }
 
 
@@ -143,6 +143,11 @@ def _events(reason: str, previous: str, last: Entry | None) -> tuple[str, ...]:
     if last is None or previous:
         return ()
     return (f"failed in build {last.build}" if last.status == "failed" else "this workspace no longer knew of it",)
+
+
+def _skipped(build: Build, label: Label) -> bool:
+    outcome = build.outcomes.get(label)
+    return outcome is not None and outcome.status is Status.SKIPPED
 
 
 def _materials(facts: Mapping[str, Fact]) -> dict[str, Fact]:

@@ -52,10 +52,12 @@ class Plan:
 def make_plan(build: Build, labels: Sequence[Label], pending: Collection[Label], last: dict[str, Entry], processes: int) -> Plan:
     """The plan for targets given with all they depend on, dependencies first.
 
-    ``build`` only looks, and has judged them; ``pending`` are those that may have to run, ``last`` the last entries of the ledger.
+    ``build`` only looks, and has judged them, with those skipped that cannot be built; ``pending`` are those that may have to run,
+    ``last`` the last entries of the ledger.
     """
     actions = [label for label in labels if label not in build.graph.groups]
-    found = {label: status for label in actions if (status := outlook(build, set(pending), label)) != "up to date"}
+    may_run = set(pending)
+    found = {label: status for label in actions if (status := outlook(build, may_run, label)) != "up to date"}
     causes = reasons(build, found, last)
     history = History(last, build.record)
     steps = []
@@ -64,7 +66,8 @@ def make_plan(build: Build, labels: Sequence[Label], pending: Collection[Label],
         assert action is not None
         key = build.last_key(label) if status == "to restore" else build.previous_key(label)
         estimate = None if status == "to skip" else history.estimate(str(label), action.mnemonic, key)
-        steps.append(Step(label, action.mnemonic, status, causes.get(label, ()), build.cannot_run(label), estimate))
+        reason = build.outcomes[label].reason if status == "to skip" else ""
+        steps.append(Step(label, action.mnemonic, status, causes.get(label, ()), reason, estimate))
     runs = {step.label: step.estimate for step in steps if step.status in ("to run", "may run")}
     seconds = {label: estimate.seconds if estimate else 0.0 for label, estimate in runs.items()}
     deps = contracted({label: build.graph.deps[label] for label in labels}, runs)
