@@ -126,9 +126,9 @@ def restore(report: Report, found: Projects, rounds: int) -> None:
 
     able = {name: project for name, project in found.items() if project.restore}
     for project in able.values():
-        if project.restore != project.command:  # its copies are not made by every build
+        if project.keep:
             project.reset()
-            project.run(project.restore)
+            project.run(project.keep)
     samples = interleaved({name: partial(take, project) for name, project in able.items()}, rounds, SLOW)
     count = _count(found)
     report.add(compare(f"{count} deleted outputs restored", samples, OURS, {"bazel": 0.1} if count == 1_000 else {}))

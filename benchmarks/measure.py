@@ -115,7 +115,7 @@ class Table:
                     row.name,
                     _short(row.value),
                     f"{_short(min(row.samples))} - {_short(max(row.samples))}" if len(row.samples) > 1 else "",
-                    "" if row.ratio is None else f"{row.ratio:.2f}",
+                    "" if row.ratio is None else _short(row.ratio),
                     "" if row.target is None else f"<= {row.target:g}",
                     {True: "met", False: "NOT met", None: ""}[row.met],
                 )

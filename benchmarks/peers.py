@@ -54,8 +54,9 @@ class Project:
     """One tool's copy of the graph.
 
     ``command`` brings everything up to date; ``change`` does so when only the weights of the first model were changed, and
-    ``restore`` when outputs were deleted, for a tool that keeps copies of them. ``clean`` and the removal of ``state`` make
-    the tool forget that it has built anything; ``stop`` ends what it leaves running.
+    ``restore`` when outputs were deleted, for a tool that keeps copies of them (``keep`` builds and keeps them, where ``command``
+    does not). ``clean`` and the removal of ``state`` make the tool forget that it has built anything; ``stop`` ends what it leaves
+    running.
     """
 
     tool: str
@@ -65,6 +66,7 @@ class Project:
     outputs: Sequence[Path]
     change: Sequence[str] = ()
     restore: Sequence[str] = ()
+    keep: Sequence[str] = ()
     clean: Sequence[str] = ()
     state: Sequence[str] = ()
     stop: Sequence[str] = ()
@@ -189,8 +191,9 @@ cat = rule(_cat, attrs = {
         start += ("--install_base=/usr/share/bazel", "--trust_install_base")
     command = (*start, "build", f"--jobs={jobs}", "--spawn_strategy=local", "--noshow_progress", "--show_result=0", "//...")
     outputs = [root / "bazel-bin" / step.output for step in steps(models)]
-    restore = (*command, f"--disk_cache={root}.cache")
-    return Project("bazel", root, models, command, outputs, restore=restore, clean=(*start, "clean"), stop=(*start, "shutdown"))
+    cached = (*command, f"--disk_cache={root}.cache")
+    clean, stop = (*start, "clean"), (*start, "shutdown")
+    return Project("bazel", root, models, command, outputs, restore=cached, keep=cached, clean=clean, stop=stop)
 
 
 def dvc(root: Path, models: Sequence[str], jobs: int) -> Project:
@@ -203,7 +206,7 @@ def dvc(root: Path, models: Sequence[str], jobs: int) -> Project:
     command = ("dvc", "repro")
     env = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": f"{root}/.dvc/site"}
     state = ("dvc.lock", ".dvc/cache", ".dvc/tmp", ".dvc/site")
-    project = Project("dvc", root, models, command, _in_place(root, every), restore=command, state=state, env=env)
+    project = Project("dvc", root, models, command, _in_place(root, every), restore=("dvc", "checkout"), state=state, env=env)
     project.run(("dvc", "init", "--no-scm", "--quiet"))
     project.run(("dvc", "config", "core.check_update", "false"))
     return project
