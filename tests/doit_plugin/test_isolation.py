@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
 
 from enginewright.execute.isolation import AUDIT, NAMESPACE, VARIABLE
-from enginewright.execute.namespace import enter, unavailable
+from enginewright.execute.namespace import enter, prepare, unavailable
 from throwaway import Workspace
 
 A = "models/x:a"
@@ -60,7 +61,11 @@ class TestNamespace:
     def test_where_the_kernel_does_not_allow_it_the_audit_hook_is_used(self, workspace: Workspace) -> None:
         def deprive() -> None:
             # In such a namespace, without the capabilities that it takes, there can be no other.
-            enter([], [], [str(workspace.root.parent)], network=True)
+            prepare(network=True)
+            first = os.fork()
+            if first:
+                os._exit(os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]))
+            enter([], {}, [str(workspace.root.parent)])
 
         def doit(*arguments: str) -> subprocess.CompletedProcess[str]:
             process = workspace.start(*arguments, preexec_fn=deprive)

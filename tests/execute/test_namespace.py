@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from enginewright.execute.isolation import NAMESPACE, VARIABLE
-from enginewright.execute.namespace import enter, unavailable
+from enginewright.execute.namespace import enter, prepare, unavailable
 from enginewright.store.digest import Stat
 from sandboxed import Sandbox
 
@@ -218,7 +218,8 @@ def test_a_user_without_privileges_has_it_too() -> None:
                 ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # for its files in /proc to be its own again
                 why = unavailable([hidden], [])
                 if not why:
-                    enter([hidden], [], [], network=False)
+                    prepare(network=False)
+                    enter([hidden], {}, [])
                 os.write(write, (why or f"{os.geteuid()} {os.listdir(hidden)}").encode())
             finally:
                 os._exit(0)

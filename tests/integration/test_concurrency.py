@@ -145,8 +145,8 @@ def test_ctrl_c_stops_what_runs_and_tells_what_was_done(empty: Workspace) -> Non
                 def sleep(inputs, outputs, params):
                     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                         signal.signal(each, signal.SIG_IGN)
-                    child = subprocess.Popen(["sleep", "60"])
-                    print(f"asleep {child.pid}", flush=True)
+                    # In /proc is the number that it has outside a namespace of its own.
+                    subprocess.Popen(["sh", "-c", "read pid _ < /proc/self/stat; echo asleep $pid; exec sleep 60"])
                     time.sleep(60)
             """,
         }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from doit.control import TaskControl
-from doit.dependency import Dependency
+from doit.dependency import Dependency, DependencyStatus
 from doit.exceptions import InvalidCommand
 from doit.runner import ERROR, MThreadRunner
 from doit.task import Stream
@@ -65,6 +65,11 @@ def build_selection(args: list[str], params: Mapping[str, Any], snapshot: Snapsh
 
 class _Ignored(Dependency):  # type: ignore[misc]  # doit has no type information
     """doit's database, asked only for what `doit ignore` put into it: what is up to date is the build's own affair."""
+
+    def get_status(self, task: Any, tasks_dict: Mapping[str, Any], get_log: bool = False) -> DependencyStatus:
+        status = DependencyStatus(get_log)
+        status.status = "up-to-date" if task.target.action is not None and task.current() else "run"
+        return status
 
     def save_success(self, task: Any, result_hash: str | None = None) -> None:
         pass

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TextIO
 
+from doit.action import BaseAction
 from doit.dependency import Dependency
 from doit.exceptions import InvalidTask, TaskFailed
 from doit.task import Task
@@ -26,9 +27,9 @@ class Node(Task):  # type: ignore[misc]  # doit has no type information
         self.target = target
         super().__init__(
             str(target.label),
-            [self._run] if action else None,
+            [_Run(self)] if action else None,
             task_dep=[str(dep) for dep in deps],
-            uptodate=[self._current] if action else [],
+            uptodate=[self.current] if action else [],
             targets=[artifact.path for artifact in action.outputs.values()] if action else [],
             doc=_describe(target),
             io={"capture": False},
@@ -44,7 +45,8 @@ class Node(Task):  # type: ignore[misc]  # doit has no type information
             else None,
         )
 
-    def _current(self) -> bool:
+    def current(self) -> bool:
+        """Whether there is nothing to run for it."""
         label = self.target.label
         try:
             if self.build.look_only:  # doit asks in any order then, not only once the dependencies are done
@@ -61,14 +63,6 @@ class Node(Task):  # type: ignore[misc]  # doit has no type information
         outcome = self.build.outcomes.get(self.target.label)
         return outcome is not None and outcome.status is Status.SKIPPED
 
-    def _run(self) -> TaskFailed | None:
-        if self.skipped:
-            return None
-        outcome = self.build.run(self.target.label)
-        if outcome.status is Status.FAILED:
-            return TaskFailed(f"{self.name}: {outcome.reason}")
-        return None
-
     def clean(self, outstream: TextIO, dryrun: bool) -> None:
         """Take the outputs away, folders with all that is in them."""
         for path in map(Path, self.targets):
@@ -76,6 +70,22 @@ class Node(Task):  # type: ignore[misc]  # doit has no type information
                 outstream.write(f"{self.name} - removing {path}\n")
                 if not dryrun:
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+class _Run(BaseAction):  # type: ignore[misc]  # doit has no type information
+    """What doit executes for a target: the build's own affair, so there are no arguments to look for and nothing to capture."""
+
+    out = err = result = None
+    values: Mapping[str, object] = {}
+
+    def __init__(self, node: Node) -> None:
+        self.task = node
+
+    def execute(self, out: TextIO | None = None, err: TextIO | None = None) -> TaskFailed | None:
+        if self.task.skipped:
+            return None
+        outcome = self.task.build.run(self.task.target.label)
+        return TaskFailed(f"{self.task.name}: {outcome.reason}") if outcome.status is Status.FAILED else None
 
 
 def nodes(build: Build, labels: Iterable[Label]) -> list[Task]:

@@ -10,12 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from enginewright.errors import ActionError
+from enginewright.errors import ActionError, WorkspaceError
 from enginewright.execute.guard import Policy
 from enginewright.execute.installation import SOURCE_ROOT, Installation
 from enginewright.execute.isolation import NAMESPACE, Isolation, choose
@@ -46,9 +46,10 @@ class Executor:
         self._workspace = workspace
         self._store = store
         self._installation = installation
-        self._workers = Workers(installation)
+        self._made_workers: Workers | None = None
         self._made_sandboxes: Sandboxes | None = None
-        self._making_sandboxes = threading.Lock()
+        self._making = threading.Lock()
+        self._stopped = False
 
     @functools.cached_property
     def isolation(self) -> Isolation:
@@ -59,16 +60,38 @@ class Executor:
     def _hidden(self) -> list[str]:
         return [os.path.realpath(self._workspace), os.path.realpath(self._store.root)]
 
+    @functools.cached_property
+    def _runtime(self) -> Mapping[str, str]:
+        """The folders of the interpreter, its libraries and this package, as named, and as resolved.
+
+        Not a folder that the workspace lies in, as below /usr with the system's Python: all its files could be read then.
+        """
+        workspace = Path(self._hidden[0])
+        folders = {sys.prefix, sys.base_prefix, str(SOURCE_ROOT), *(path for path in sys.path if "site-packages" in path)}
+        resolved = {folder: os.path.realpath(folder) for folder in sorted(folders)}
+        return {name: real for name, real in resolved.items() if not workspace.is_relative_to(name) and not workspace.is_relative_to(real)}
+
     @property
     def _sandboxes(self) -> Sandboxes:
-        with self._making_sandboxes:
+        with self._making:
             if self._made_sandboxes is None:
-                self._made_sandboxes = Sandboxes(self._store.scratch)
+                self._made_sandboxes = Sandboxes(Path(os.path.realpath(self._store.scratch)))
             return self._made_sandboxes
+
+    @property
+    def _workers(self) -> Workers:
+        namespaced = self.isolation.name == NAMESPACE
+        with self._making:
+            if self._made_workers is None:
+                self._made_workers = Workers(self._installation, namespaced)
+                if self._stopped:
+                    self._made_workers.stop()
+            return self._made_workers
 
     def get_ready(self) -> None:
         """Have the processes that most actions are forked from start up while there is still something else to do."""
-        self._workers.start(LIGHT)
+        with suppress(WorkspaceError):  # it is raised again if anything runs
+            self._workers.start(LIGHT)
 
     @contextmanager
     def run(self, label: Label, action: Action, material: Material, inputs: Mapping[str, Input], log: Path) -> Iterator[Result]:
@@ -91,13 +114,16 @@ class Executor:
             with shared(self._store.root):
                 outputs = self._collect(sandbox.root, action, inputs)
                 yield Result(
-                    key=material.key(), label=str(label), material=asdict(material), outputs=outputs, started=started,
+                    key=material.key(), label=str(label), material=vars(material), outputs=outputs, started=started,
                     seconds=time.monotonic() - clock, peak_rss=reply["peak_rss"], host=socket.gethostname(), sandbox=isolation.name,
                 )  # fmt: skip
 
     def stop(self) -> None:
         """Kill what runs, and start nothing more."""
-        self._workers.stop()
+        with self._making:
+            self._stopped = True
+            if self._made_workers is not None:
+                self._made_workers.stop()
 
     def close(self) -> None:
         """Remove the sandboxes' folders, once nothing runs any more."""
@@ -105,17 +131,19 @@ class Executor:
             self._made_sandboxes.close()
 
     def _work(self, label: Label, action: Action, inputs: Mapping[str, Input], sandbox: Sandbox, log: Path) -> dict[str, Any]:
-        tools = self._installation.toolchain(action.packages)
+        located = {str(each.location): os.path.realpath(each.location) for each in inputs.values()}
         policy = Policy(
-            workspace=os.path.realpath(self._workspace),
-            sandbox=tuple(os.path.realpath(place) for place in sandbox.places),
-            root=os.path.realpath(sandbox.root),
+            workspace=self._hidden[0],
+            sandbox=tuple(map(str, sandbox.places)),
+            root=str(sandbox.root),
             package=label.package,
-            declared=frozenset(os.path.realpath(each.location) for each in inputs.values()),
-            runtime=_runtime(os.path.realpath(self._workspace)),
-            modules=tools.modules,
+            declared=frozenset(located.values()),
+            runtime=tuple(sorted({*self._runtime, *self._runtime.values()})),
+            modules=self._installation.toolchain(action.packages).modules,
             network="network" in action.requires,
         )
+        namespaced = self.isolation.name == NAMESPACE
+        visible = {**self._runtime, **located}
         job = {
             "run": action.run,
             "inputs": {name: artifact.path for name, artifact in action.inputs.items()},
@@ -123,28 +151,23 @@ class Executor:
             "params": action.params,
             "home": str(sandbox.home),
             "tmp": str(sandbox.tmp),
-            "policy": {**asdict(policy), "declared": sorted(policy.declared), "modules": sorted(policy.modules)},
-            "namespace": {
-                "hidden": self._hidden,
-                "visible": [*policy.runtime, *(str(each.location) for each in inputs.values())],
-                "writable": policy.sandbox,
-                "network": policy.network,
-            }
-            if self.isolation.name == NAMESPACE
-            else None,
+            "policy": {**vars(policy), "declared": sorted(policy.declared), "modules": sorted(policy.modules)},
+            "namespace": {"hidden": self._hidden, "visible": visible, "writable": policy.sandbox} if namespaced else None,
         }
         log.parent.mkdir(parents=True, exist_ok=True)
-        with open(log, "w", encoding="utf-8") as printed:
-            reply = self._workers.run(job, sandbox.home, printed, action.warm_up)
+        with open(log, "wb") as printed:
+            reply = self._workers.run(job, printed, action.warm_up, policy.network)
         if reply["error"] is not None:
             raise ActionError("\n".join([reply["error"], *undeclared_in((reply["error"], end_of(log)), policy)]))
         return reply
 
     def _collect(self, root: Path, action: Action, inputs: Mapping[str, Input]) -> dict[str, Output]:
-        known = {(s.st_dev, s.st_ino): each.digest for each in inputs.values() if stat.S_ISREG((s := os.stat(each.location)).st_mode)}
+        known: dict[tuple[int, int], str] = {}
         outputs = {}
         for artifact in action.outputs.values():
             _check_output(root, artifact.path, artifact.tree)
+        if any(artifact.tree for artifact in action.outputs.values()):
+            known = {(s.st_dev, s.st_ino): each.digest for each in inputs.values() if stat.S_ISREG((s := os.stat(each.location)).st_mode)}
         for name, artifact in action.outputs.items():
             path = root / artifact.path
             if artifact.tree:
@@ -188,13 +211,3 @@ def _changed(each: Input, before: tuple[Stat, ...]) -> bool:
         return (tree_digest if each.location.is_dir() else file_digest)(each.location) != each.digest
     except (OSError, ValueError):
         return True  # it is gone, or no longer what it was
-
-
-def _runtime(workspace: str) -> tuple[str, ...]:
-    """The folders of the interpreter, its libraries and this package, as named and as resolved.
-
-    Not a folder that the workspace lies in, as below /usr with the system's Python: all its files could be read then.
-    """
-    folders = {sys.prefix, sys.base_prefix, str(SOURCE_ROOT), *(path for path in sys.path if "site-packages" in path)}
-    folders |= {os.path.realpath(folder) for folder in folders}
-    return tuple(sorted(folder for folder in folders if not Path(workspace).is_relative_to(folder)))

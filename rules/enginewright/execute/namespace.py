@@ -1,6 +1,8 @@
-"""The sandbox as the kernel keeps it: an action's process in a mount and a network namespace of its own.
+"""The sandbox as the kernel keeps it: an action's process in a mount namespace of its own, without the network.
 
-What native code and child processes read, change and connect to counts then too. Linux 5.12 or later, for mount_setattr(2);
+What native code and child processes read, change and connect to counts then too, and none of them outlives the build. What
+all actions of a fork server can share, its namespaces of processes and of the network above all, it makes once (`prepare`);
+each child then makes what is its own (`enter`). Linux 5.12 or later, for mount_setattr(2);
 as root, or where an unprivileged user may make a user namespace. libc has no functions for the newer calls, so they go
 through syscall(2), by numbers that are the same on every architecture but Alpha. Constants are those of <linux/sched.h>,
 <linux/mount.h>, <linux/capability.h>, <linux/prctl.h> and <fcntl.h>.
@@ -14,7 +16,7 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
-_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x0002_0000, 0x1000_0000, 0x4000_0000
+_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = 0x0002_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
 _MOUNT_ATTR_RDONLY, _MS_PRIVATE = 1, 1 << 18
@@ -25,7 +27,8 @@ _KEPT_CAPABILITIES = (0, 1, 3, 4)
 """CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID: what root may do to files that it can reach. Without the others
 nothing here can be undone."""
 
-_SHARED_MEMORY = "/dev/shm"
+_MEMORY = os.path.realpath("/dev/shm")
+"""Shared memory, which is where POSIX has it."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -36,35 +39,45 @@ class _MountAttributes(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "userns")]
 
 
-def enter(hidden: Sequence[str], visible: Iterable[str], writable: Iterable[str], network: bool) -> None:
+def prepare(network: bool) -> None:
     """Move this process, which must have one thread, and all that it will start into namespaces of their own.
 
-    Of the folders ``hidden`` only what is ``visible`` and ``writable`` is there, at its place; symbolic links on the way to it
-    too. Every other mount is as it was, but all that is not ``writable`` is read-only. Shared memory (/dev/shm) is private.
-    Without ``network`` there is nothing to connect to, not even the loopback. Paths are absolute, and all but those of
-    ``visible`` resolved.
+    All mounts are read-only there. Without ``network`` there is nothing to connect to, not even the loopback. The next child
+    that is forked is the first process of a namespace: when it ends, the kernel kills all others in it.
 
     Raises OSError, with the call that failed, where the kernel does not allow it; the process is of no use then.
     """
-    _unshare(_CLONE_NEWNS | (0 if network else _CLONE_NEWNET))
+    _unshare(_CLONE_NEWNS | _CLONE_NEWPID | (0 if network else _CLONE_NEWNET))
     _set_attributes(_AT_FDCWD, "/", _AT_RECURSIVE, set=_MOUNT_ATTR_RDONLY, propagation=_MS_PRIVATE)
-    memory = os.path.realpath(_SHARED_MEMORY)
-    places = {path: os.path.realpath(path) for path in visible}
-    folders = _outermost({*hidden, *([memory] if os.path.isdir(memory) else [])})
+    _bound_capabilities()
+
+
+def enter(hidden: Sequence[str], visible: Mapping[str, str], writable: Iterable[str]) -> None:
+    """Move this process, forked from one that has called `prepare`, into a mount namespace of its own, and lock it in.
+
+    Of the folders ``hidden`` only what is ``visible`` and ``writable`` is there, at its place. ``visible`` maps paths to what
+    they lead to; where these differ, the path is a symbolic link. Every other mount is as it was, but only what is ``writable``
+    can be written to. Shared memory (/dev/shm) is private. Paths are absolute, and all but the keys of ``visible`` resolved.
+
+    Raises OSError as `prepare` does.
+    """
+    _unshare(_CLONE_NEWNS)
+    folders = _outermost({*hidden, *([_MEMORY] if os.path.isdir(_MEMORY) else [])})
     covered = {folder: os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for folder in folders}
     for folder in covered:
-        _check("mount", folder, _libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, b"mode=1777" if folder == memory else b"mode=755"))
-    for place in sorted(set(places.values())):
+        mode = b"mode=1777" if folder == _MEMORY else b"mode=755"
+        _check("mount", folder, _libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, mode))
+    for place in sorted(set(visible.values())):
         with suppress(FileNotFoundError):  # a folder of sys.path that never was, or an input that went away just now
             _uncover(place, covered)
-    for path, place in places.items():
+    for path, place in visible.items():
         if path != place and _covering(path, covered) and not os.path.lexists(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             os.symlink(place, path)
     for place in writable:
         _uncover(place, covered, writable=True)
     for folder, handle in covered.items():
-        if folder != memory:
+        if folder != _MEMORY:
             _set_attributes(_AT_FDCWD, folder, set=_MOUNT_ATTR_RDONLY)
         os.close(handle)
     _drop_capabilities()
@@ -77,8 +90,12 @@ def unavailable(hidden: Sequence[str], writable: Iterable[str]) -> str:
     if child == 0:
         status = 1
         try:
-            enter(hidden, (), writable, network=False)
-            status = 0
+            prepare(network=False)
+            inner = os.fork()
+            if inner == 0:
+                enter(hidden, {}, writable)
+                os._exit(0)
+            status = os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
         except OSError as problem:
             os.write(write, f"{problem.strerror}{f': {problem.filename}' if problem.filename else ''}".encode())
         finally:
@@ -129,13 +146,17 @@ def _set_attributes(start: int, path: str, flags: int = 0, *, set: int = 0, clea
     _check("mount_setattr", path, result)
 
 
-def _drop_capabilities() -> None:
-    """Give up, for good, what could undo the sandbox: root is then a user who owns everything and can read everything."""
+def _bound_capabilities() -> None:
+    """See to it that no program started from here on has what could undo the sandbox."""
     capability = 0
     while _libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
         if capability not in _KEPT_CAPABILITIES:
             _check("prctl", "", _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0))
         capability += 1
+
+
+def _drop_capabilities() -> None:
+    """Give up, for good, what could undo the sandbox: root is then a user who owns everything and can read everything."""
     kept = sum(1 << each for each in _KEPT_CAPABILITIES)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     # Effective, permitted and inheritable, of the first 32 capabilities and of the others.

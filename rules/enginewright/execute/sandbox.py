@@ -21,7 +21,7 @@ from enginewright.graph.action import Action
 from enginewright.store.files import link
 from enginewright.store.scratch import Scratch
 
-MEMORY = Path("/dev/shm")
+MEMORY = Path(os.path.realpath("/dev/shm"))
 
 
 @dataclass(frozen=True)
@@ -37,29 +37,38 @@ class Sandbox:
     def stage(self, action: Action, inputs: Mapping[str, Path]) -> None:
         """Link the inputs, by name, to where they lie, and make the folders that outputs go into."""
         for number, parent in enumerate(sorted({os.path.dirname(artifact.path) for artifact in action.outputs.values()})):
-            folder = self._out / str(number)
-            folder.mkdir(exist_ok=True)
-            link = self.root / parent
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(folder)
+            folder = f"{self._out}/{number}"
+            os.makedirs(folder, exist_ok=True)
+            self._link(parent, folder)
         for name, artifact in action.inputs.items():
-            place = self.root / artifact.path
-            place.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):  # two attributes may name one file
-                place.symlink_to(inputs[name])
+                self._link(artifact.path, inputs[name])
+
+    def _link(self, path: str, to: str | Path) -> None:
+        place = f"{self.root}/{path}"
+        try:
+            os.symlink(to, place)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            os.symlink(to, place)
 
     def refuse_strays(self, action: Action) -> None:
         """Raise ActionError for a file in ``root`` that is neither input nor output."""
         declared = {artifact.path for artifact in (*action.inputs.values(), *action.outputs.values())}
-        for folder, subfolders, files in os.walk(self.root, followlinks=True):
-            below = os.path.relpath(folder, self.root)
-            paths = {name: os.path.normpath(os.path.join(below, name)) for name in (*subfolders, *files)}
-            subfolders[:] = [name for name in subfolders if paths[name] not in declared and name != "__pycache__"]
-            for name in files:
-                if paths[name] not in declared:
-                    raise ActionError(
-                        f"wrote {paths[name]}, which is not among its declared outputs: write temporary files below tempfile.gettempdir()"
-                    )
+        waiting = [""]
+        while waiting:
+            below = waiting.pop()
+            with os.scandir(f"{self.root}/{below}") as entries:
+                for entry in entries:
+                    path = below + entry.name
+                    if path in declared:
+                        continue
+                    if not entry.is_dir():
+                        raise ActionError(
+                            f"wrote {path}, which is not among its declared outputs: write temporary files below tempfile.gettempdir()"
+                        )
+                    if entry.name != "__pycache__":
+                        waiting.append(f"{path}/")
 
     def take_in_links(self, action: Action, inputs: Iterable[Path]) -> None:
         """Put the file itself in the place of each symbolic link to an input that an action made in its outputs.
@@ -67,9 +76,10 @@ class Sandbox:
         As a hard link where the file system can. The action cannot make one: in its sandbox, inputs and outputs are different
         mounts, and what it has a hard link to it could change.
         """
-        declared = tuple(os.path.realpath(each) for each in inputs)
-        for artifact in action.outputs.values():
-            for made in _links(self.root / artifact.path):
+        made_links = [made for artifact in action.outputs.values() for made in _links(self.root / artifact.path)]
+        if made_links:
+            declared = tuple(os.path.realpath(each) for each in inputs)
+            for made in made_links:
                 real = os.path.realpath(made)
                 known = any(real == each or real.startswith(f"{each}/") for each in declared)
                 if known and os.path.isfile(real) and not link(real, made):
@@ -95,16 +105,19 @@ class Sandboxes:
         memory = (self._memory.path if self._memory else self._disk) / f"{number}-root"
         box = Sandbox(root=memory / "root", home=memory / "home", tmp=disk / "tmp", places=(disk, memory), _out=disk / "out")
         try:
-            for folder in (box.tmp, box._out, box.root, box.home):
-                folder.mkdir(parents=True, exist_ok=True)
+            if not memory.exists():
+                for folder in (box.tmp, box._out, box.root, box.home):
+                    folder.mkdir(parents=True, exist_ok=True)
             yield box
         finally:
-            shutil.rmtree(memory, ignore_errors=True)
-            for folder in (box.tmp, *box._out.glob("*")):
-                if folder.exists():  # on a full disk it may not have come so far
+            with suppress(OSError):  # what cannot be emptied is not used again
+                for folder in (box.root, box.home, box.tmp):
                     _empty(folder)
-            with self._lock:
-                self._free.append(number)
+                with os.scandir(box._out) as numbered:
+                    for each in numbered:
+                        _empty(each.path)
+                with self._lock:
+                    self._free.append(number)
 
     def close(self) -> None:
         """Remove what is in memory; what is on disk goes with ``disk``."""
@@ -116,13 +129,17 @@ def _links(output: Path) -> list[Path]:
     """The symbolic links in an output, or the output itself if it is one."""
     if output.is_symlink():
         return [output]
+    if output.is_file():
+        return []
     return [path for folder, _, names in os.walk(output) for name in names if (path := Path(folder, name)).is_symlink()]
 
 
-def _empty(folder: Path) -> None:
+def _empty(folder: str | Path) -> None:
+    """Remove what is in a folder. `shutil.rmtree` does so with care for races that cannot be here, and takes longer."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
+                _empty(entry.path)
+                os.rmdir(entry.path)
             else:
                 os.unlink(entry.path)

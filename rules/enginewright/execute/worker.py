@@ -1,9 +1,10 @@
-"""The process an action runs in.
+"""The processes that actions run in.
 
-``python -m enginewright.execute.worker REPLY_FD PARENT JOB_FILE`` runs one job for the process with the number PARENT.
-``... serve SOCKET_FD [MODULE:FUNCTION]`` is a fork server: it reads the modules it may import, as JSON, from standard input,
-calls the function to warm up, and forks a child for each job that it is sent. What an action prints goes to standard output
-and error, which are its log.
+``python -m enginewright.execute.worker SOCKET_FD`` is a fork server: it forks a child for each job that it is sent, until the
+other end closes the socket. What it is to know beforehand it reads from standard input, as JSON: ``modules``, those that may be
+imported; ``warm_up``, a function to call first, ``module:function`` or empty; ``namespace``, whether actions are kept in
+namespaces, and ``network``, whether with the network. What an action prints goes to standard output and error, which are its
+log.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import socket
 import sys
 import tempfile
 import traceback
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,23 +32,28 @@ from enginewright.execute.guard import Policy, Violation, hidden, hide_all_but, 
 
 _PR_SET_PDEATHSIG = 1
 
+_prctl = ctypes.CDLL(None).prctl
+
 
 def main(arguments: list[str]) -> None:
-    """Run one job, or serve."""
-    if arguments[0] == "serve":
-        modules = frozenset(json.load(sys.stdin))
-        serve(socket.socket(fileno=int(arguments[1])), modules, arguments[2] if len(arguments) > 2 else "")
-    else:
-        reply_to, parent, job_file = arguments
-        _die_with(int(parent))
-        _reply(int(reply_to), json.loads(Path(job_file).read_bytes()))
+    """Serve, in the first process of a namespace of processes if there is to be one: with it the kernel ends all in it."""
+    requests = socket.socket(fileno=int(arguments[0]))
+    told = json.load(sys.stdin)
+    if told["namespace"]:
+        namespace.prepare(told["network"])
+        server = os.fork()
+        if server:
+            requests.close()
+            _end_like(os.waitpid(server, 0)[1])
+        _die_with(0)  # as which a parent outside is seen
+    serve(requests, told["modules"], told["warm_up"])
 
 
-def serve(requests: socket.socket, modules: frozenset[str], warm_up: str) -> None:
-    """Fork a child for each request until the other end closes the socket; then kill what still runs.
+def serve(requests: socket.socket, modules: Collection[str], warm_up: str) -> None:
+    """Fork a child for each request until the other end closes the socket; then kill what still runs. It does not return.
 
-    A request is the path of a job file, with two descriptors: one for the reply, one for the log. The child writes the reply,
-    and the server, once the child is gone, its exit status, negative for a signal, on a line of its own.
+    A request is three descriptors: of the job, as JSON, for the reply, for the log. The child writes the reply, and the server,
+    once the child is gone, its exit status, negative for a signal, on a line of its own.
     """
     children: dict[int, tuple[int, int]] = {}  # by process descriptor: process and reply descriptor
 
@@ -56,7 +63,7 @@ def serve(requests: socket.socket, modules: frozenset[str], warm_up: str) -> Non
         os._exit(0)
 
     if warm_up:
-        hide_all_but(modules)
+        hide_all_but(frozenset(modules))
         module, _, function = warm_up.partition(":")
         with suppress(Exception):  # an action that cannot do without what failed here says so itself
             getattr(importlib.import_module(module), function)()
@@ -66,8 +73,8 @@ def serve(requests: socket.socket, modules: frozenset[str], warm_up: str) -> Non
     try:
         _fork_for_each(requests, children)
     finally:
-        # A build that was killed shows in many ways: nobody reads a reply, or the job file is gone. The kernel kills the
-        # children with this process, but not what they have started.
+        # A build that was killed shows in many ways: nobody reads a reply, or the job cannot be read. The kernel kills the
+        # children with this process, but not, without a namespace of processes, what they have started.
         end()
 
 
@@ -78,17 +85,21 @@ def _fork_for_each(requests: socket.socket, children: dict[int, tuple[int, int]]
         while True:
             for key, _ in ready.select():
                 if key.fileobj is requests:
-                    message, descriptors, _, _ = socket.recv_fds(requests, 1 << 16, 2)
+                    message, descriptors, _, _ = socket.recv_fds(requests, 1, 3)
                     if not message:
                         return
-                    reply_to, log = descriptors
-                    job = json.loads(Path(os.fsdecode(message)).read_bytes())
+                    job_from, reply_to, log = descriptors
+                    with open(job_from, "rb") as file:
+                        job = json.load(file)
+                    # Whatever is done here is cheap: what a child touches first, the kernel has to copy.
                     with suppress(Exception):  # the rule's module, which imports little: the next child will have it
                         importlib.import_module(job["run"].partition(":")[0])
+                    policy = _policy(job["policy"])
+                    os.environ.update(HOME=job["home"], TMPDIR=job["tmp"])
                     process = os.fork()
                     if process == 0:
                         ready.close()
-                        _run_forked(server, requests, reply_to, log, job)
+                        _run_forked(server, requests, reply_to, log, job, policy)
                     os.close(log)
                     watched = os.pidfd_open(process)
                     children[watched] = process, reply_to
@@ -96,16 +107,16 @@ def _fork_for_each(requests: socket.socket, children: dict[int, tuple[int, int]]
                 else:
                     watched = key.fd
                     ready.unregister(watched)
-                    process, reply_to = children[watched]
+                    process, reply_to = children.pop(watched)
                     _, status = os.waitpid(process, 0)
                     _kill_group(process)
-                    del children[watched]
+                    _reap_orphans({each for each, _ in children.values()})
                     os.close(watched)
                     os.write(reply_to, f"\n{os.waitstatus_to_exitcode(status)}\n".encode())
                     os.close(reply_to)
 
 
-def _run_forked(server: int, requests: socket.socket, reply_to: int, log: int, job: dict[str, Any]) -> None:
+def _run_forked(server: int, requests: socket.socket, reply_to: int, log: int, job: dict[str, Any], policy: Policy) -> None:
     """What a child of the server does; it does not return."""
     status = 1
     try:
@@ -116,27 +127,30 @@ def _run_forked(server: int, requests: socket.socket, reply_to: int, log: int, j
         for descriptor in (1, 2):
             os.dup2(log, descriptor)
         os.close(log)
-        _reply(reply_to, job)
+        tempfile.tempdir = None
+        text = json.dumps(run(job, policy))
         sys.stdout.flush()
         sys.stderr.flush()
+        with open(reply_to, "w", encoding="utf-8") as reply:
+            reply.write(text)
         status = 0
     finally:
         os._exit(status)
 
 
-def _reply(reply_to: int, job: dict[str, Any]) -> None:
-    os.environ.update(HOME=job["home"], TMPDIR=job["tmp"])
-    tempfile.tempdir = None
-    text = json.dumps(run(job))
-    with open(reply_to, "w", encoding="utf-8") as reply:
-        reply.write(text)
-
-
 def _die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent ends, and end at once when it has ended already."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _end_like(status: int) -> None:
+    """End as another process did, whose wait status this is."""
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    os._exit(code)
 
 
 def _kill_group(leader: int) -> None:
@@ -144,16 +158,25 @@ def _kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
+def _reap_orphans(children: Collection[int]) -> None:
+    """Take note of the end of processes that fell to this one because it is the first of its namespace."""
+    with suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid not in children:
+            os.waitpid(ended.si_pid, 0)
+
+
+def _policy(given: dict[str, Any]) -> Policy:
+    sets = {name: frozenset(given[name]) for name in ("declared", "modules")}
+    return Policy(**{**given, **sets, "runtime": tuple(given["runtime"]), "sandbox": tuple(given["sandbox"])})
+
+
+def run(job: dict[str, Any], policy: Policy) -> dict[str, Any]:
     """Run one job and reply: ``error`` (a text, or None) and ``peak_rss`` in bytes.
 
     The job holds ``run`` (``module:function``), ``inputs`` and ``outputs`` (names to paths below the sandbox's root),
-    ``params``, ``home`` and ``tmp``, the folders of those names, ``policy``, the fields of `Policy`, and ``namespace``, the
-    arguments of `enginewright.execute.namespace.enter`, or None to do without.
+    ``params``, ``home`` and ``tmp``, the folders of those names, ``policy``, the fields of ``policy``, and ``namespace``, the
+    arguments of `enginewright.execute.namespace.enter`, or None in a server without namespaces.
     """
-    given = job["policy"]
-    sets = {name: frozenset(given[name]) for name in ("declared", "modules")}
-    policy = Policy(**{**given, **sets, "runtime": tuple(given["runtime"]), "sandbox": tuple(given["sandbox"])})
     try:
         workspace = _enter(job, policy)
     except OSError as problem:

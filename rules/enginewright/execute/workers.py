@@ -1,7 +1,8 @@
-"""The processes that actions run in: forked from a warm server, or fresh.
+"""The processes that actions run in, all forked from servers.
 
 A fork server is a process that has imported what a kind of action needs, and forks a clean child for each. There is one for
-each `WarmUp` that a build comes to use; it ends with the build, and its children with it, however the build ends.
+each `WarmUp` that a build comes to use, and one that has imported nothing for each action that wants a fresh process. It ends
+with the build, and its children with it, however the build ends.
 """
 
 from __future__ import annotations
@@ -15,51 +16,48 @@ import sys
 import threading
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 from enginewright.errors import ActionError
 from enginewright.execute.installation import SOURCE_ROOT, WORKER, Installation
 from enginewright.graph.action import WarmUp
-from enginewright.store.files import naming
 
 _COMMAND = [sys.executable, "-s", "-P", "-m", WORKER]
 
 
 class Workers:
-    """Starts processes for jobs, and stops them all."""
+    """Starts processes for jobs, and stops them all. With ``namespaced`` they are kept in namespaces (`execute.namespace`)."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, namespaced: bool) -> None:
         self._installation = installation
+        self._namespaced = namespaced
         self._lock = threading.Lock()
         self._stopped = False
-        self._servers: dict[WarmUp, _Server] = {}
-        self._fresh: set[subprocess.Popen[bytes]] = set()
+        self._warm: dict[tuple[WarmUp, bool], _Server] = {}
+        self._fresh: set[_Server] = set()
 
-    def start(self, warm_up: WarmUp) -> None:
+    def start(self, warm_up: WarmUp, network: bool = False) -> None:
         """Have a fork server get ready, so that the first action finds it warm."""
         with self._lock:
-            if not self._stopped and warm_up not in self._servers:
-                self._servers[warm_up] = _Server(warm_up, self._installation.toolchain(warm_up.packages).modules)
+            if not self._stopped:
+                self._server(warm_up, network)
 
-    def run(self, job: Mapping[str, Any], folder: Path, log: TextIO, warm_up: WarmUp | None) -> dict[str, Any]:
+    def run(self, job: Mapping[str, Any], log: IO[Any], warm_up: WarmUp | None, network: bool) -> dict[str, Any]:
         """Run a job (see `enginewright.execute.worker.run`) and return its reply; with ``warm_up`` None in a fresh process.
-
-        The job travels as a file in ``folder``.
 
         Raises ActionError when the process ends without one.
         """
-        job_file = folder / "job.json"
-        with naming(job_file):
-            job_file.write_text(json.dumps(job), encoding="utf-8")
-        if warm_up is None:
-            status, text = self._run_fresh(job_file, log)
-        else:
-            self.start(warm_up)
-            with self._lock:
-                self._refuse_if_stopped()
-                server = self._servers[warm_up]
-            status, text = server.run(job_file, log)
+        with self._lock:
+            self._refuse_if_stopped()
+            server = self._server(warm_up, network)
+        try:
+            status, text = server.run(job, log)
+        finally:
+            if warm_up is None:
+                with self._lock:
+                    self._fresh.discard(server)
+                server.end()
+                server.wait()
         if status == 0 and text:
             reply: dict[str, Any] = json.loads(text)
             return reply
@@ -73,52 +71,36 @@ class Workers:
         """Kill what runs, and start nothing more."""
         with self._lock:
             self._stopped = True
-            for server in self._servers.values():
+            servers = [*self._warm.values(), *self._fresh]
+            for server in servers:
                 server.end()
-            for server in self._servers.values():
+            for server in servers:
                 server.wait()
-            for process in self._fresh:
-                _kill_group(process.pid)
+
+    def _server(self, warm_up: WarmUp | None, network: bool) -> _Server:
+        """The server for actions of this kind; one that is to be used once, if they want a fresh process."""
+        if warm_up is None:
+            server = _Server("", (), self._namespaced, network)
+            self._fresh.add(server)
+            return server
+        if (warm_up, network) not in self._warm:
+            modules = self._installation.toolchain(warm_up.packages).modules
+            self._warm[warm_up, network] = _Server(warm_up.run, modules, self._namespaced, network)
+        return self._warm[warm_up, network]
 
     def _refuse_if_stopped(self) -> None:
         if self._stopped:
             raise ActionError("was interrupted")
 
-    def _run_fresh(self, job_file: Path, log: TextIO) -> tuple[int, str]:
-        # Not a pipe: what the action leaves running would hold it open.
-        with open(os.memfd_create("reply"), "r+", encoding="utf-8") as reply:
-            with self._lock:
-                self._refuse_if_stopped()
-                process = subprocess.Popen(
-                    [*_COMMAND, str(reply.fileno()), str(os.getpid()), str(job_file)],
-                    cwd="/",
-                    env=_environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=[reply.fileno()],
-                    process_group=0,
-                )
-                self._fresh.add(process)
-            try:
-                process.wait()
-            finally:
-                with self._lock:
-                    self._fresh.discard(process)
-                _kill_group(process.pid)
-                status = process.wait()
-            reply.seek(0)
-            return status, reply.read()
-
 
 class _Server:
-    """A fork server and the socket to it. A request is the path of a job file, with two descriptors: for the reply, for the log."""
+    """A fork server and the socket to it; what it is told, and asked, is in `enginewright.execute.worker`."""
 
-    def __init__(self, warm_up: WarmUp, modules: Collection[str]) -> None:
+    def __init__(self, warm_up: str, modules: Collection[str], namespaced: bool, network: bool) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [*_COMMAND, "serve", str(theirs.fileno()), warm_up.run],
+                [*_COMMAND, str(theirs.fileno())],
                 cwd="/",
                 env=_environment(),
                 stdin=subprocess.PIPE,
@@ -127,17 +109,21 @@ class _Server:
                 pass_fds=[theirs.fileno()],
                 process_group=0,
             )
+        told = {"modules": sorted(modules), "warm_up": warm_up, "namespace": namespaced, "network": network}
         assert self._process.stdin is not None
         with suppress(BrokenPipeError), self._process.stdin as given:
-            given.write(json.dumps(sorted(modules)).encode())
+            given.write(json.dumps(told).encode())
         self._socket = ours
 
-    def run(self, job_file: Path, log: TextIO) -> tuple[int, str]:
+    def run(self, job: Mapping[str, Any], log: IO[Any]) -> tuple[int, str]:
         """Run a job in a fork; the exit status, negative for a signal, and the reply."""
         read, write = os.pipe()
         with open(read, encoding="utf-8") as reply:
             try:
-                socket.send_fds(self._socket, [os.fsencode(job_file)], [write, log.fileno()])
+                with open(os.memfd_create("job"), "w+b") as file:
+                    file.write(json.dumps(job).encode())
+                    file.seek(0)
+                    socket.send_fds(self._socket, [b"\0"], [file.fileno(), write, log.fileno()])
             except OSError:
                 return self._process.wait(), ""
             finally:
@@ -158,12 +144,6 @@ class _Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-def _kill_group(leader: int) -> None:
-    """Kill an action's process, and all that it started and left behind: it leads a group of its own."""
-    with suppress(ProcessLookupError):
-        os.killpg(leader, signal.SIGKILL)
 
 
 def _environment() -> dict[str, str]:

@@ -7,7 +7,7 @@ that two keys can be told apart in words.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import xxhash
 
@@ -44,7 +44,7 @@ class Material:
 
     def key(self) -> str:
         """The action key: XXH3-128 over the canonical encoding, 32 hexadecimal digits."""
-        return xxhash.xxh3_128_hexdigest(encode(asdict(self)))
+        return xxhash.xxh3_128_hexdigest(encode(vars(self)))
 
 
 def material(

@@ -36,9 +36,10 @@ class _Hash(Protocol):
 
 
 def _feed(path: str | Path, *hashes: _Hash) -> None:
-    buffer = bytearray(CHUNK)
-    view = memoryview(buffer)
     with open(path, "rb", buffering=0) as file:
+        # Most files are small, and clearing a large buffer takes longer than reading one of them.
+        buffer = bytearray(min(os.fstat(file.fileno()).st_size + 1, CHUNK))
+        view = memoryview(buffer)
         while count := file.readinto(buffer):
             for each in hashes:
                 each.update(view[:count])

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,8 @@ class ActionCache:
         """Record a result, replacing an older one of the same key."""
         path = self.path(result.key)
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, json.dumps(asdict(result), sort_keys=True, indent=1).encode() + b"\n")
+        record = {**vars(result), "outputs": {name: vars(output) for name, output in result.outputs.items()}}
+        write_atomically(path, json.dumps(record, sort_keys=True).encode() + b"\n")
 
     def drop(self, key: str) -> None:
         """Forget the result of this key, if there is one."""
