@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from enginewright.graph.key import Material
 
 WORDS = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=6)
-VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), WORDS, st.lists(WORDS, max_size=2).map(tuple))
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(), FLOATS, WORDS, st.lists(WORDS, max_size=2).map(tuple))
 
 
 def mappings(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:

@@ -30,6 +30,14 @@ COPY = 'python_action(name="a", function="make.py:copy", inputs={"src": "src.txt
             'python_action(name="a", function="make.py:copy", outputs=["out.txt"])',
             "models/x/BUILD.py:2: python_action(name='a'): outputs: expected a dict from a string to a string, got ['out.txt']",
         ),
+        # A number that is none: JSON, in which parameters travel, has no word for it.
+        *(
+            (
+                COPY.replace("outputs", f'params={{"scale": [1.0, {{"x": float("{number}")}}]}}, outputs'),
+                f"models/x/BUILD.py:2: python_action(name='a'): params['scale'][1]['x']: expected a finite number, got {number}",
+            )
+            for number in ("nan", "inf", "-inf")
+        ),
         ('python_action("a")', "models/x/BUILD.py:2: python_action(): give attributes by name, as in python_action(name=...)"),
         # A dependency that is missing, cyclic, or of another kind.
         (COPY.replace("src.txt", ":b"), "models/x/BUILD.py:2: python_action(name='a'): inputs['src']: there is no target 'models/x:b'"),

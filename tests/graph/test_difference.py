@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
@@ -73,7 +72,7 @@ def test_a_parameter_is_told_by_its_path_and_value(params: Mapping[str, Any], fo
     assert changed(params={**ONE.params, **params}) == [("parameter", *each) for each in found]
 
 
-@pytest.mark.parametrize(("one", "other"), [(1, 1.0), (1, True), (0.0, -0.0), (0, False), ("", None), (math.inf, "Infinity")])
+@pytest.mark.parametrize(("one", "other"), [(1, 1.0), (1, True), (0.0, -0.0), (0, False), ("", None)])
 def test_values_that_python_or_json_takes_for_equal_are_told_apart(one: Any, other: Any) -> None:
     assert [each.kind for each in differences(replace(ONE, params={"x": one}), replace(ONE, params={"x": other}))] == ["parameter"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 import re
 import types
 import typing
@@ -124,7 +125,7 @@ def describe(hint: Any) -> str:
     if origin in (Mapping, dict):
         return f"a dict from {describe(args[0])} to {describe(args[1])}"
     words = {
-        str: "a string", int: "an integer", float: "a number", bool: "True or False", type(None): "None",
+        str: "a string", int: "an integer", float: "a finite number", bool: "True or False", type(None): "None",
         Label: "a label, as ':name' or 'package:name'",
     }  # fmt: skip
     return words.get(hint, f"{getattr(hint, '__name__', hint)}")
@@ -159,7 +160,7 @@ def _read(hint: Any, value: object, where: str, package: str) -> Any:
             return Label.parse(value, package)
         except ValueError as error:
             raise AttributeProblem(where, str(error)) from None
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:  # a NaN is no number
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     if hint is int and isinstance(value, bool):
         pass

@@ -7,6 +7,7 @@ list, the caller sorts it. ``1``, ``1.0`` and ``True`` are three values.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import cast
 
@@ -14,7 +15,7 @@ from enginewright.graph.action import Value
 
 
 def encode(value: Value) -> bytes:
-    """The bytes of ``value``. Raises TypeError for anything that is not a `Value` (a set, say, or a NaN)."""
+    """The bytes of ``value``. Raises TypeError for anything that is not a `Value` (a set, say, or an infinity)."""
     out: list[bytes] = []
     _encode(value, out)
     return b"".join(out)
@@ -33,8 +34,9 @@ def _encode(value: Value, out: list[bytes]) -> None:
     elif isinstance(value, int):
         out.append(b"i%d;" % value)
     elif isinstance(value, float):
-        if value != value:
-            raise TypeError("a NaN equals nothing, itself included: it cannot be part of a key")
+        if not math.isfinite(value):
+            # A NaN equals nothing, itself included, and JSON, in which records are kept and parameters travel, has neither.
+            raise TypeError(f"{value} cannot be part of a key: it is no finite number")
         out.append(b"d" + value.hex().encode() + b";")
     elif isinstance(value, (tuple, list)):
         out.append(b"l%d:" % len(value))

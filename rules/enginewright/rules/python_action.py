@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -107,5 +108,7 @@ def _check_plain(value: Value, where: str) -> None:
             if not isinstance(key, str):
                 raise AttributeProblem(where, f"expected strings as keys, got {key!r}")
             _check_plain(item, f"{where}[{key!r}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise AttributeProblem(where, f"expected a finite number, got {value!r}: write it as a string")
     elif value is not None and not isinstance(value, (bool, int, float, str)):
         raise AttributeProblem(where, f"expected a plain value (None, bool, number, string, list or dict of these), got {value!r}")
