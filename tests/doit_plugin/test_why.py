@@ -137,7 +137,7 @@ def test_an_upgraded_distribution(workspace: Workspace, tmp_path: Path) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: some-tool\nVersion: 1.0\n")
     workspace.build()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: some-tool\nVersion: 1.1\n")
-    edit(workspace, 'name="a"', 'name = "a"')  # what lies on PYTHONPATH is looked at only when the workspace is loaded
+    edit(workspace, 'name="a"', 'name = "a"')  # no installer edits records in place, so that is not looked for
     assert why(workspace, A) == f"{A} is going to run, because\n  toolchain some-tool changed: 1.0 -> 1.1\n"
     workspace.build()
     assert why(workspace, A) == f"{A} ran in build ID, because\n  toolchain some-tool changed: 1.0 -> 1.1\n"

@@ -197,19 +197,25 @@ def install_tool(folder: Path, version: str) -> None:
     (folder / "tiny_tool.py").write_text(f"VERSION = {version!r}\n")
 
 
-def test_upgraded_toolchain(workspace: Workspace, site_packages: Path) -> None:
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["site-packages", "folder named by a .pth file"])
+def test_upgraded_toolchain(workspace: Workspace, site_packages: Path, tmp_path: Path, elsewhere: bool) -> None:
     tooled = f"{workspace.make}\n\ndef tooled(inputs, outputs, params):\n    import tiny_tool\n    trace(outputs)\n"
     workspace.write({"models/y/make.py": tooled + "    outputs['out'].write_text(tiny_tool.VERSION)\n"})
     declared = 'python_action(name="tooled", function="make.py:tooled", outputs={"out": "out.txt"}, packages=["tiny-tool"])\n'
     workspace.write({"models/y/BUILD.py": f"from enginewright import python_action\n{declared}"})
-    install_tool(site_packages, "1.0")
+    folder = site_packages
+    if elsewhere:
+        folder = tmp_path / "elsewhere"
+        folder.mkdir()
+        (site_packages / "elsewhere.pth").write_text(f"{folder}\n")
+    install_tool(folder, "1.0")
     assert workspace.build().built == {*ALL, "models/y:tooled"}
     assert workspace.build().up_to_date == {*ALL, "models/y:tooled"}
-    install_tool(site_packages, "1.1")
+    install_tool(folder, "1.1")
     report = workspace.build()
     assert (report.built, report.up_to_date) == ({"models/y:tooled"}, ALL)
     assert workspace.read("build/models/y/tooled/out.txt") == "1.1"
-    install_tool(site_packages, "1.0")
+    install_tool(folder, "1.0")
     report = workspace.build()
     assert (report.cached, report.up_to_date) == ({"models/y:tooled"}, ALL)
     assert workspace.read("build/models/y/tooled/out.txt") == "1.0"

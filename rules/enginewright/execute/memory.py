@@ -8,6 +8,7 @@ Light imports only: this is all that a build with nothing to do needs.
 from __future__ import annotations
 
 import marshal
+import os
 import site
 import sys
 from collections.abc import Iterator, Sequence
@@ -99,8 +100,13 @@ def remember(snapshot: Snapshot, loaded: Loaded, unsettled: set[Label]) -> None:
 
 
 def watched_installation() -> list[str]:
-    """What shows, by its stat, that this package or an installed distribution changed."""
-    return [*(str(path) for path in sorted(_PACKAGE.rglob("*.py"))), *site.getsitepackages()]
+    """What shows, by its stat, that this package or an installed distribution changed.
+
+    A distribution may lie in any folder of the module path: .pth files and PYTHONPATH name some. Only the workspace's own folder,
+    which doit puts there, is left out: it changes with every file that comes and goes.
+    """
+    folders = dict.fromkeys(map(os.path.abspath, [*site.getsitepackages(), *sys.path]))
+    return [*(str(path) for path in sorted(_PACKAGE.rglob("*.py"))), *(folder for folder in folders if folder != os.getcwd())]
 
 
 class _Memory(NamedTuple):
@@ -121,7 +127,7 @@ def _read(snapshot: Snapshot) -> _Memory | None:
 
 
 def _fingerprint() -> str:
-    return f"{_FORMAT} {sys.version} {sys.prefix} {_PACKAGE}"
+    return f"{_FORMAT} {sys.version} {sys.prefix} {_PACKAGE} {os.environ.get('PYTHONPATH', '')}"
 
 
 def _users(graph: Graph, position: dict[Label, int]) -> dict[str, tuple[int, ...]]:
