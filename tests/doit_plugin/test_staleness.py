@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import enginewright
-from throwaway import Workspace
+from throwaway import Report, Workspace
 
 A, B, C, D = "models/x:a", "models/x:b", "models/x:c", "models/y:d"
 ALL = {A, B, C, D}
@@ -117,6 +117,24 @@ def test_an_output_replaced_by_something_else_is_restored(built: Workspace, repl
     assert (report.cached, report.up_to_date) == ({A}, {B, C, D})
     assert built.files() == before
     assert built.read("models/y/src.txt") == "two\n"
+
+
+def test_an_output_may_lie_where_there_was_a_file_and_the_other_way_round(built: Workspace) -> None:
+    before, build_file = built.files(), built.read("models/x/BUILD.py")
+    deeper = build_file.replace('"out.txt"})\n', '"out.txt/deeper/out.txt"})\n')
+    for text, status in ((deeper, "built"), (build_file, "cached"), (deeper, "cached")):
+        built.write({"models/x/BUILD.py": text})
+        report = Report.of(built.doit("build", "--json"))  # the trace would be that of other names
+        assert {label: report.actions[label]["status"] for label in (A, B)} == {A: status, B: status}
+        assert built.read("build/models/x/b/out.txt/deeper/out.txt") == "one\n" if text == deeper else built.files() == before
+
+    # An action that fails leaves nothing of what was there before, whatever it was.
+    for text in (build_file, deeper):
+        built.write({"models/x/BUILD.py": text})
+        built.doit("build")
+        failing = (deeper if text == build_file else build_file).replace("make.py:copy", "make.py:fail", 1)
+        built.write({"models/x/BUILD.py": failing})
+        assert Report.of(built.doit("build", "--json", code=1)).failed == {A}
 
 
 def edit_in_place(output: Path, size: int | None, keep_times: bool) -> None:

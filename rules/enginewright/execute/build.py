@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from itertools import count
@@ -398,6 +398,8 @@ class Build:
         """Put an output in place from the store; False when the store does not have it whole."""
         destination = self._root / artifact.path
         self._placed = True
+        if not destination.parent.is_dir():
+            self._make_way(artifact.path)
         if not artifact.tree:
             if destination.is_dir():
                 self._remove(artifact.path)
@@ -421,6 +423,14 @@ class Build:
         self._watch_folders(artifact)
         return True
 
+    def _make_way(self, path: str) -> None:
+        """Take away the file that stands where an output needs a folder: what was declared before had an output there."""
+        for parent in reversed(Path(self._root, path).parents):
+            if not parent.is_dir():
+                with suppress(FileNotFoundError, IsADirectoryError):  # what is placed at the same time may have been quicker
+                    parent.unlink()
+                return
+
     def _watch_folders(self, artifact: Artifact) -> None:
         """A file that is added to a tree shows by the stat of its folder."""
         folders = (folder for folder, _, _ in os.walk(self._root / artifact.path))
@@ -435,7 +445,8 @@ class Build:
             os.rename(target, old)
             shutil.rmtree(old)
         else:
-            target.unlink(missing_ok=True)
+            with suppress(FileNotFoundError, NotADirectoryError):
+                target.unlink()
 
 
 def _passed_on(dep: Label, reason: str) -> str:
