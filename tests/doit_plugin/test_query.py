@@ -68,15 +68,6 @@ def test_query_wants_an_expression(workspace: Workspace) -> None:
     assert "attr(NAME, VALUE, X)" in workspace.doit("query", "--help").stdout.replace("\n    ", " ")
 
 
-@pytest.mark.parametrize("arguments", [["query", "--json", "*"], ["graph", "-o", "-"]])
-def test_nothing_is_said_when_nobody_reads_on(workspace: Workspace, arguments: list[str]) -> None:
-    running = workspace.start(*arguments)
-    assert running.stdout is not None and running.stderr is not None
-    running.stdout.close()
-    assert running.stderr.read() == ""
-    assert running.wait() == 0
-
-
 def test_graph_marks_what_is_stale(workspace: Workspace) -> None:
     def drawn() -> dict[str, bool]:
         return stale(workspace.doit("graph", "-o", "-").stdout)
@@ -101,6 +92,40 @@ def test_graph_draws_what_is_asked_for_into_a_file(workspace: Workspace) -> None
     assert workspace.refuse("graph", "-o", "build") == "Is a directory: build"
 
 
+def test_graph_as_json_says_what_the_next_build_would_do(workspace: Workspace) -> None:
+    workspace.build()
+    workspace.write({"models/x/src.txt": "three\n"})
+    (workspace.root / "build/models/y/d/out.txt").unlink()
+    found = json.loads(workspace.doit("graph", "--json").stdout)
+    outputs = {A: ["build/models/x/a/out.txt"], B: ["build/models/x/b/out.txt"], D: ["build/models/y/d/out.txt"]}
+    outputs[C] = ["build/models/x/c/out.txt", "build/models/x/c/again.txt"]
+    statuses = {A: "to run", B: "may run", C: "may run", D: "to restore"}
+    assert found == {
+        "nodes": [{"label": each, "kind": "python_action", "status": statuses[each], "outputs": outputs[each]} for each in (A, B, C, D)],
+        "edges": [{"from": A, "to": B}, {"from": B, "to": C}],
+    }
+    steps = json.loads(workspace.doit("plan", "--json").stdout)["steps"]
+    assert {step["label"]: step["status"] for step in steps} == statuses
+    workspace.build()
+    found = json.loads(workspace.doit("graph", "--json", "deps(models/x:c, 1) - models/x:b").stdout)
+    assert [(node["label"], node["status"]) for node in found["nodes"]] == [(C, "up to date")]
+    assert found["edges"] == []
+
+
+def test_graph_as_json_goes_into_the_file_that_is_named(workspace: Workspace) -> None:
+    assert workspace.doit("graph", "--json", B, "-o", "out/graph.json").stdout == "out/graph.json: 1 target, 1 stale\n"
+    found = json.loads(workspace.read("out/graph.json"))
+    assert found == json.loads(workspace.doit("graph", "--json", B, "-o", "-").stdout)
+    assert workspace.files() == {}
+
+
+def test_what_is_ignored_is_skipped_in_a_graph(workspace: Workspace) -> None:
+    workspace.doit("ignore", B)
+    nodes = json.loads(workspace.doit("graph", "--json").stdout)["nodes"]
+    assert {node["label"]: node["status"] for node in nodes} == {A: "to run", B: "to skip", C: "to skip", D: "to run"}
+    assert stale(workspace.doit("graph", "-o", "-").stdout) == {A: True, B: False, C: False, D: True}
+
+
 def test_graph_marks_what_cannot_be_built_here(workspace: Workspace) -> None:
     declarations = """
     from enginewright import checkpoint, onnx_model, tensor, tensorrt_engine
@@ -113,7 +138,7 @@ def test_graph_marks_what_cannot_be_built_here(workspace: Workspace) -> None:
     """
     workspace.write({"models/m/BUILD.py": declarations, "models/m/net.py": "", "models/m/net.pth": ""})
     picture = workspace.doit("graph", "models/m", "-o", "-").stdout
-    assert "skipped (2): cannot be built on this machine" in picture
+    assert "skipped (2): cannot be built on this machine, or is ignored" in picture
     assert stale(picture) == {"models/m:weights": True, "models/m:onnx": True, "models/m:engine_sm_100": False, "models/m:engine": False}
 
 

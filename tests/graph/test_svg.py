@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from enginewright.graph.dag import Graph
 from enginewright.graph.label import Label
-from enginewright.graph.svg import draw
+from enginewright.graph.svg import Card, cards, draw
 from graphs import graph, label, random_graphs, target
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -24,12 +24,15 @@ EXAMPLE = graph(
 )
 
 
+def text(found: Graph, labels: Collection[Label] | None = None, **marks: Collection[Label]) -> str:
+    return draw(cards(found, found.deps if labels is None else labels, **{"stale": (), "skipped": (), **marks}))
+
+
 def picture(found: Graph, labels: Collection[Label] | None = None, **marks: Collection[Label]) -> Element:
-    drawn = draw(found, found.deps if labels is None else labels, **{"stale": (), "skipped": (), **marks})
-    return ElementTree.fromstring(drawn)
+    return ElementTree.fromstring(text(found, labels, **marks))
 
 
-def cards(drawn: Element) -> dict[str, Element]:
+def drawn_cards(drawn: Element) -> dict[str, Element]:
     """The group of each card, by the first line of its tooltip."""
     return {title.split("\n")[0]: group for group in drawn.iter(f"{SVG}g") if (title := group.findtext(f"{SVG}title"))}
 
@@ -43,7 +46,7 @@ def lines(drawn: Element) -> list[Element]:
 
 
 def test_every_target_has_a_card_and_a_tooltip() -> None:
-    found = cards(picture(EXAMPLE, stale={label(":onnx")}))
+    found = drawn_cards(picture(EXAMPLE, stale={label(":onnx")}))
     assert list(found) == [str(each) for each in EXAMPLE.deps]
     card = found["models/x:engine_sm_80"]
     assert words(card) == ["engine_sm_80", "models/x"]
@@ -61,7 +64,7 @@ def test_dependencies_are_lines_between_those_drawn() -> None:
 
 def test_targets_of_one_kind_have_one_colour() -> None:
     drawn = picture(EXAMPLE)
-    classes = {name: card.get("class") for name, card in cards(drawn).items()}
+    classes = {name: card.get("class") for name, card in drawn_cards(drawn).items()}
     assert classes["models/x:engine_sm_80"] == classes["models/x:engine_sm_90"]
     assert len(set(classes.values())) == 4
     style = drawn.findtext(f"{SVG}style", "")
@@ -73,17 +76,41 @@ def test_stale_and_skipped_targets_are_marked_and_explained() -> None:
     plain = picture(EXAMPLE)
     assert not any(word.startswith(("stale", "skipped")) for word in words(plain))
     marked = picture(EXAMPLE, stale=[label(":onnx"), label(":engine")], skipped=[label(":engine_sm_90")])
-    states = {name.partition(":")[2]: (card.get("class") or "").split()[1:] for name, card in cards(marked).items()}
+    states = {name.partition(":")[2]: (card.get("class") or "").split()[1:] for name, card in drawn_cards(marked).items()}
     assert states == {"weights": [], "onnx": ["stale"], "engine_sm_80": [], "engine_sm_90": ["skipped"], "engine": ["stale"]}
-    assert words(marked)[4:6] == ["stale (2): the next build runs or restores it", "skipped (1): cannot be built on this machine"]
+    assert words(marked)[4:6] == [
+        "stale (2): the next build runs or restores it",
+        "skipped (1): cannot be built on this machine, or is ignored",
+    ]
 
 
 def test_the_picture_needs_nothing_else() -> None:
-    text = draw(EXAMPLE, EXAMPLE.deps, stale=(), skipped=())
-    assert text.count("http") == 1 and 'xmlns="http://www.w3.org/2000/svg"' in text
-    assert not re.search(r"href|src=|@import|<script|<image|<!", text)
-    assert set(re.findall(r"url\((.*?)\)", text)) == {"#tip"}
-    assert "@media (prefers-color-scheme: dark)" in text
+    found = text(EXAMPLE)
+    assert found.count("http") == 1 and 'xmlns="http://www.w3.org/2000/svg"' in found
+    assert not re.search(r"href|src=|@import|<script|<image|<!", found)
+    assert set(re.findall(r"url\((.*?)\)", found)) == {"#tip"}
+    assert "@media (prefers-color-scheme: dark)" in found
+
+
+def test_its_style_is_for_nothing_outside_the_picture() -> None:
+    root = picture(EXAMPLE)
+    assert root.get("class") == "graph"
+    selectors = [each for line in root.findtext(f"{SVG}style", "").splitlines() if "{" in line for each in line.split("{")[0].split(",")]
+    assert {each.split()[0] for each in selectors} == {".graph", "@media"}
+
+
+def test_groups_may_have_colours_of_their_own() -> None:
+    weights, onnx, engine = label(":weights"), label(":onnx"), label(":engine")
+    given = [Card(weights, [], "up to date"), Card(onnx, [weights], "built", "critical", ["3 s"]), Card(engine, [onnx], "other")]
+    drawn = ElementTree.fromstring(draw(given, {"built": "var(--built)", "failed": "red", "up to date": "#888"}))
+    assert words(drawn)[:4] == ["built (1)", "up to date (1)", "other (1)", "on the critical path (1)"]
+    found = drawn_cards(drawn)["models/x:onnx"]
+    assert found.findtext(f"{SVG}title") == "models/x:onnx\n3 s"
+    colour, mark = (found.get("class") or "").split()
+    style = drawn.findtext(f"{SVG}style", "")
+    assert mark == "critical"
+    assert f".graph .{colour} .frame {{ stroke: var(--built) }}" in style
+    assert "red" not in style
 
 
 def test_cards_and_lines_lie_inside_the_picture_and_cards_apart() -> None:
@@ -105,18 +132,18 @@ def test_cards_and_lines_lie_inside_the_picture_and_cards_apart() -> None:
 
 def test_a_long_name_is_shortened_in_the_middle() -> None:
     name = "engine_of_the_first_model_that_was_ever_built_for_sm_80"
-    (card,) = cards(picture(graph(target(f":{name}")))).values()
+    (card,) = drawn_cards(picture(graph(target(f":{name}")))).values()
     assert words(card) == ["engine_of_the_firs…r_built_for_sm_80", "models/x"]
     assert (card.findtext(f"{SVG}title") or "").startswith(f"models/x:{name}\n")
 
 
 def test_what_xml_cannot_hold_is_replaced() -> None:
-    (card,) = cards(picture(graph(target(":a", "a<&>\"'b\x00\x1b\ud800\ufffe", writes=["build/<x>&.txt"])))).values()
+    (card,) = drawn_cards(picture(graph(target(":a", "a<&>\"'b\x00\x1b\ud800\ufffe", writes=["build/<x>&.txt"])))).values()
     assert (card.findtext(f"{SVG}title") or "").split("\n")[1:] == ["a<&>\"'b����", "models/x/BUILD.py:3", "build/<x>&.txt"]
 
 
 def test_a_graph_without_targets() -> None:
-    assert cards(picture(graph())) == {}
+    assert drawn_cards(picture(graph())) == {}
 
 
 @given(random_graphs(), st.data())
@@ -124,12 +151,12 @@ def test_any_graph_gives_well_formed_xml_the_same_each_time(found: Graph, data: 
     labels = data.draw(st.sets(st.sampled_from(list(found.deps))))
     stale = data.draw(st.sets(st.sampled_from(list(found.deps))))
     drawn = picture(found, labels, stale=stale)
-    assert set(cards(drawn)) == set(map(str, labels))
-    assert {name for name, card in cards(drawn).items() if "stale" in (card.get("class") or "")} == set(map(str, labels & stale))
+    assert set(drawn_cards(drawn)) == set(map(str, labels))
+    assert {name for name, card in drawn_cards(drawn).items() if "stale" in (card.get("class") or "")} == set(map(str, labels & stale))
     orders = [labels, sorted(labels), sorted(labels, reverse=True)]
-    assert len({draw(found, order, stale=stale, skipped=()) for order in orders}) == 1
+    assert len({text(found, order, stale=stale) for order in orders}) == 1
 
 
 @given(st.text())
-def test_any_text_may_stand_in_a_tooltip(text: str) -> None:
-    assert len(cards(picture(graph(target(":a", writes=[text]))))) == 1
+def test_any_text_may_stand_in_a_tooltip(path: str) -> None:
+    assert len(drawn_cards(picture(graph(target(":a", writes=[path]))))) == 1
