@@ -149,8 +149,26 @@ def test_a_store_that_cannot_be_one(workspace: Workspace) -> None:
 
 def test_a_folder_without_dodo_is_no_workspace(workspace: Workspace) -> None:
     (workspace.root / "dodo.py").unlink()
-    assert "Could not find dodo file" in workspace.doit("build", code=3).stderr
+    for command in ("build", "plan", "query", "graph", "report", "list", "cache"):
+        arguments = {"query": ["*"], "cache": ["stats"]}.get(command, [])
+        assert workspace.refuse(command, *arguments) == (
+            f"{workspace.root} is no workspace: it has no dodo.py; call doit in the folder of a workspace"
+        )
     assert not (workspace.root / "build").exists()
+
+
+def test_a_folder_in_a_workspace_is_told_where_that_is(workspace: Workspace) -> None:
+    below = Workspace(workspace.root / "models/x", workspace.store, workspace.trace.path)
+    hint = f"there is one in {workspace.root}: call doit there, or with -k"
+    assert below.refuse("build") == f"{below.root} is no workspace: it has no dodo.py; {hint}"
+    assert below.doit("plan", "-k").stdout.endswith("up to date 0\n" + "time: unknown for 4 of them, which are left out of what follows\n")
+
+
+def test_info_of_a_task_that_is_not_there(workspace: Workspace) -> None:
+    assert workspace.refuse("info", "models/x:aa") == (
+        "there is no task 'models/x:aa' (did you mean 'models/x:a'?): 'doit list --all' has them"
+    )
+    assert workspace.refuse("info", "nothing") == "there is no task 'nothing': 'doit list --all' has them"
 
 
 def test_doit_of_another_version_can_be_asked_for(workspace: Workspace) -> None:

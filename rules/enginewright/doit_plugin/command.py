@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getopt
-import os
 import sys
 from typing import Any
 
@@ -54,11 +53,3 @@ def interrupted() -> int:
     """Say so, and return the exit code."""
     print("interrupted", file=sys.stderr)
     return INTERRUPTED
-
-
-def write_out(text: str) -> None:
-    """Write to standard output; where nobody reads on, as after ``| head``, to nowhere."""
-    try:
-        print(text, end="", flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

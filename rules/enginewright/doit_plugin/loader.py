@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import DodoTaskLoader
 from doit.cmd_clean import Clean
-from doit.exceptions import InvalidCommand
+from doit.exceptions import InvalidCommand, InvalidDodoFile
 from doit.task import Task
 
+from enginewright.doit_plugin.pipes import outlive_readers
 from enginewright.errors import in_words
 from enginewright.execute.memory import STATE
 
@@ -23,8 +24,14 @@ class WorkspaceLoader(DodoTaskLoader):  # type: ignore[misc]  # doit has no type
 
     build: Build
 
+    def __init__(self) -> None:
+        super().__init__()
+        # Here, because doit makes the loader before the command, and some commands keep the standard output they are made with.
+        outlive_readers()
+
     def setup(self, opt_values: Any) -> None:
         """Load dodo.py, and keep the command's options, to which doit's settings are yet to be added."""
+        _find_workspace(Path.cwd(), opt_values["dodoFile"], opt_values["seek_file"])
         super().setup(opt_values)
         self._options = opt_values
 
@@ -40,6 +47,10 @@ class WorkspaceLoader(DodoTaskLoader):  # type: ignore[misc]  # doit has no type
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Task]:
         """All targets as tasks. A command that changes outputs, or what a build remembers, holds the workspace's lock until it exits."""
         # Imported here, because `doit build` with nothing to do needs none of it.
+        import difflib
+
+        from doit.cmd_info import Info
+
         from enginewright.doit_plugin.nodes import groups, nodes
         from enginewright.doit_plugin.session import lock, open_build
 
@@ -51,4 +62,19 @@ class WorkspaceLoader(DodoTaskLoader):  # type: ignore[misc]  # doit has no type
         self.build = open_build(Path.cwd(), look_only=not changes, processes=self._options.get("num_process") or 1)
         if changes:
             atexit.register(self.build.close, pos_args)
-        return [*super().load_tasks(cmd, pos_args), *groups(self.build), *nodes(self.build, self.build.graph.deps)]
+        tasks = [*super().load_tasks(cmd, pos_args), *groups(self.build), *nodes(self.build, self.build.graph.deps)]
+        if isinstance(cmd, Info) and len(pos_args) == 1:  # doit takes the task to be there
+            name, names = pos_args[0], [task.name for task in tasks]
+            if name not in names:
+                near = "".join(f" (did you mean {each!r}?)" for each in difflib.get_close_matches(name, names, n=1))
+                raise InvalidCommand(f"there is no task {name!r}{near}: 'doit list --all' has them")
+        return tasks
+
+
+def _find_workspace(folder: Path, dodo: str, seek: bool) -> None:
+    """Say where the workspace is, when it is not this folder, nor asked to be sought above it."""
+    if (folder / dodo).exists() or (seek and any((parent / dodo).exists() for parent in folder.parents)):
+        return
+    above = next((parent for parent in folder.parents if (parent / dodo).exists()), None)
+    hint = f"; there is one in {above}: call doit there, or with -k" if above else "; call doit in the folder of a workspace"
+    raise InvalidDodoFile(f"{folder} is no workspace: it has no {dodo}{hint}")

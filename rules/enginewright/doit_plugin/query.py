@@ -8,7 +8,7 @@ from typing import Any
 
 from doit.exceptions import InvalidCommand
 
-from enginewright.doit_plugin.command import Command, write_out
+from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.session import open_build
 from enginewright.graph.dag import Graph, Target
 from enginewright.graph.label import Label
@@ -42,9 +42,9 @@ class QueryCommand(Command):
         graph = open_build(Path.cwd(), look_only=True).graph
         labels = find(graph, " ".join(args))
         if params["json"]:
-            write_out(json.dumps([_as_json(graph.targets[label]) for label in labels], indent=1) + "\n")
+            print(json.dumps([_as_json(graph.targets[label]) for label in labels], indent=1))
         else:
-            write_out("".join(f"{label}\n" for label in labels))
+            print("".join(f"{label}\n" for label in labels), end="")
         return 0
 
 
