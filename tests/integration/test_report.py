@@ -45,6 +45,26 @@ def test_the_report_of_the_examples_in_a_browser(checkout: Workspace, built: Pat
     assert counts == {name: rows.count(name) for name in ("built", "cached", "failed", "skipped")}
     assert counts["built"] + counts["cached"] == len(re.findall(r'<svg class="bar (?:built|cached)', seen)) > 0
     assert "All actions" in seen
+    graph = seen.partition('<div class="picture">')[2].partition("</div>")[0]
+    assert len(re.findall(r"<g class=.k\d+( critical)?. transform=[^>]*><title>", graph)) >= len(rows)
+    for status, count in counts.items():
+        assert (f">{status} ({count})</text>" in graph) == (count > 0)
+
+
+MEASURE = """<script>
+const picture = document.querySelector(".picture"), root = document.documentElement
+document.title = [root.scrollWidth, root.clientWidth, picture.scrollWidth, picture.clientWidth].join(" ")
+</script>"""
+
+
+def test_a_wide_graph_scrolls_in_its_own_box_and_the_page_does_not(checkout: Workspace, built: Path, tmp_path: Path) -> None:
+    page = checkout.doit("report", "-o", "-").stdout
+    assert '<div class="picture">' in page
+    (tmp_path / "measured.html").write_text(page.replace("</body>", f"{MEASURE}</body>"))
+    (title,) = re.findall(r"<title>([\d ]+)</title>", dom(tmp_path / "measured.html", tmp_path / "profile"))
+    whole, window, graph, box = map(int, title.split())
+    assert whole <= window
+    assert graph > box
 
 
 def test_the_console_is_watched(tmp_path: Path) -> None:

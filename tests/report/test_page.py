@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from enginewright.report.history import Action, History, critical_path
-from enginewright.report.page import page
+from enginewright.report.history import Action, History, Picture, critical_path
+from enginewright.report.page import COLOURS, page
 from enginewright.report.words import duration, size
 
 VOID = {"meta", "link"}
@@ -19,6 +19,12 @@ OTHER = Action("models/y:other", "built", "PythonAction", "", 0.0, 6.0, 1)
 ENGINE = Action("models/x:engine", "failed", "TensorrtEngine", "a <b> & 'c'", 9.5, 12.0, 0, deps=(ONNX.label, OTHER.label))
 SKIPPED = Action("models/x:sm_90", "skipped", reason="needs tensorrt")
 HISTORY = History("20261123T050102Z-4711", 1795410062.1, 12.5, ["models/x", "<script>"], "desk", 2, [WEIGHTS, OTHER, ONNX, ENGINE, SKIPPED])
+
+
+PICTURE = Picture(
+    2,
+    '<svg class="graph" xmlns="http://www.w3.org/2000/svg"><marker id="tip"></marker><g marker-end="url(#tip)"><text>onnx</text></g></svg>\n',
+)
 
 
 class Reader(HTMLParser):
@@ -34,7 +40,8 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
         self.references += [found[name] or "" for name in ("src", "href", "xlink:href", "data", "action") if name in found]
-        self.section = found.get("id") or self.section
+        if tag in ("section", "div"):
+            self.section = found.get("id") or self.section
         assert tag != "script"
         if tag not in VOID:
             self.open.append(tag)
@@ -49,9 +56,9 @@ class Reader(HTMLParser):
         self.texts[self.section] = self.texts.get(self.section, "") + data
 
 
-def read(history: History) -> Reader:
+def read(history: History, picture: Picture = PICTURE) -> Reader:
     reader = Reader()
-    reader.feed(page(history))
+    reader.feed(page(history, picture))
     reader.close()
     assert reader.open == []
     return reader
@@ -69,26 +76,39 @@ def test_the_page_is_well_formed_and_tells_all() -> None:
     assert "build/models/x/w" in texts["largest-outputs"]
     assert "parameter opset changed: 17 -> 18" in texts["all-actions"]
     assert texts["timeline"].count(": built in ") == 2
+    assert "onnx" in texts["graph"]
 
 
 def test_what_others_wrote_is_escaped() -> None:
-    text = page(HISTORY)
+    text = page(HISTORY, PICTURE)
     assert "a &lt;b&gt; &amp; &#x27;c&#x27;" in text
     assert "&lt;script&gt;" in text
 
 
 def test_the_page_refers_to_nothing_outside_itself() -> None:
     assert read(HISTORY).references == ["data:,"]
-    assert not re.search(r"https?:|//|@import|url\(", page(HISTORY))
+    text = page(HISTORY, PICTURE).replace(' xmlns="http://www.w3.org/2000/svg"', "")
+    assert not re.search(r"https?:|//|@import|url\((?!#)", text)
 
 
 def test_the_same_history_gives_the_same_page() -> None:
-    assert page(HISTORY) == page(HISTORY)
+    assert page(HISTORY, PICTURE) == page(HISTORY, PICTURE)
+
+
+def test_a_graph_that_is_too_large_is_not_drawn_and_the_page_says_how_to_draw_a_part() -> None:
+    told = read(HISTORY, Picture(4711)).texts["graph"]
+    assert "4711 targets are too many to draw here" in told
+    assert "doit graph 'deps(models/x:sm_90)'" in told
+
+
+def test_the_colours_of_a_picture_are_those_of_the_page() -> None:
+    variables = re.findall(r"(--\w+):", page(HISTORY, PICTURE))
+    assert {colour for colour in COLOURS.values()} <= {f"var({name})" for name in variables}
 
 
 def test_a_build_that_only_skipped_has_no_empty_sections() -> None:
-    reader = read(History("id", 0.0, 0.0, [], "desk", 1, [SKIPPED]))
-    assert not {"critical-path", "slowest-actions", "from-the-cache", "largest-outputs"} & set(reader.texts)
+    reader = read(History("id", 0.0, 0.0, [], "desk", 1, [SKIPPED]), Picture(0))
+    assert not {"graph", "critical-path", "slowest-actions", "from-the-cache", "largest-outputs"} & set(reader.texts)
     assert "needs tensorrt" in reader.texts["all-actions"]
 
 

@@ -1,9 +1,9 @@
-"""``doit report``: a past build as one HTML page."""
+"""``doit report``: a past build as one HTML page, or as JSON."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,23 @@ from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.causes import first
 from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.document import output_option, write_document
+from enginewright.doit_plugin.picture import picture
 from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.why import OPT_BUILD, build_id
 from enginewright.execute.explain import facts
 from enginewright.execute.ledger import LEDGER, Entry, Line, fold, read
 from enginewright.graph.cause import Fact, Makers, direct, makers
 from enginewright.graph.key import Material
-from enginewright.report.history import Action, History
+from enginewright.report.history import Action, History, critical_path
 from enginewright.report.page import page
-from enginewright.store.files import write_atomically
 from enginewright.store.results import ActionCache, Result
 from enginewright.workspace.settings import read_settings
 
-_OPT_OUTPUT = {
-    "name": "output", "short": "o", "long": "output", "type": str, "default": "build/report.html",
-    "help": "the file to write [default: %(default)s]",
+_FILE = "build/report.html"
+_OPT_JSON = {
+    "name": "json", "short": "", "long": "json", "type": bool, "default": False,
+    "help": "write what the page tells as one JSON document instead, to standard output if no --output is given",
 }  # fmt: skip
 
 Records = Callable[[str], Result | None]
@@ -40,12 +42,12 @@ class ReportCommand(Command):
     doc_usage = ""
     doc_description = (
         "Reports on the last build that did anything, or the one that --build names. The page needs nothing but itself, so it"
-        " can be kept or sent as it is."
+        " can be kept or sent as it is. With --json, what it tells of the build and of each of its actions is data for scripts."
     )
-    cmd_options = (_OPT_OUTPUT, OPT_BUILD)
+    cmd_options = (output_option(_FILE), OPT_BUILD, _OPT_JSON)
 
     def execute(self, params: Any, args: list[str]) -> int:
-        """Write the page and say where it is."""
+        """Write the page, or the document, and say where it is."""
         if args:
             raise InvalidCommand(f"doit report takes no targets, and was given {args[0]!r}: --build chooses the build")
         self.loader.setup(params)
@@ -56,12 +58,15 @@ class ReportCommand(Command):
             raise InvalidCommand(f"there is no build to report on in {LEDGER}: run doit build first")
         chosen = build_id(lines, params["build"] or "-1")
         at = next(i for i, line in enumerate(lines) if line.id == chosen)
+        before = fold(lines[:at])
         with user_errors():
-            text = page(history(lines[at], fold(lines[:at]), ActionCache(settings.store / "actions").get))
-            target = Path(params["output"])
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, text.encode())
-        print(f"wrote {os.path.relpath(target)}: build {chosen}")
+            found = history(lines[at], before, ActionCache(settings.store / "actions").get)
+            critical = [action.label for action in critical_path(found.ran)]
+            if params["json"]:
+                text = json.dumps(_as_json(found, critical), indent=1) + "\n"
+            else:
+                text = page(found, picture(lines[at], before, critical))
+        write_document(text, params["output"] or ("-" if params["json"] else _FILE), f"build {chosen}")
         return 0
 
 
@@ -70,6 +75,17 @@ def history(line: Line, before: Mapping[str, Entry], records: Records) -> Histor
     made_by = makers(facts(line.targets))
     actions = [_action(label, entry, before.get(label), made_by, records) for label, entry in line.targets.items()]
     return History(line.id, line.started, line.seconds, line.args, line.host, line.processes, actions)
+
+
+def _as_json(found: History, critical: Sequence[str]) -> dict[str, Any]:
+    """The names of actions are those of `doit build --json` where both have them."""
+    actions = []
+    for action in found.actions:
+        outputs = [{"path": path, "size": size} for path, size in action.outputs.items()]
+        known = {**vars(action), "mnemonic": action.kind, "seconds": action.seconds, "outputs": outputs}
+        del known["kind"]
+        actions.append(known)
+    return {**vars(found), "critical_path": critical, "actions": actions}
 
 
 def _action(label: str, entry: Entry, last: Entry | None, made_by: Makers, records: Records) -> Action:

@@ -30,6 +30,7 @@ from enginewright.graph.action import Artifact
 from enginewright.graph.dag import Target
 from enginewright.graph.key import Material, material
 from enginewright.graph.label import Label
+from enginewright.graph.schedule import contracted
 from enginewright.store.content import ContentStore
 from enginewright.store.digest import Entry, encode_tree, tree_files
 from enginewright.store.files import sync_file_system
@@ -316,8 +317,16 @@ class Build:
         self._store.close()
         remember(self._snapshot, self._loaded, unsettled)
         self._snapshot.save()
-        skipped = {str(label): outcome.reason for label, outcome in self.outcomes.items() if outcome.status is Status.SKIPPED}
-        self._draft.append(self._root / LEDGER, skipped, args, self._processes)
+        self._draft.append(self._root / LEDGER, self._skipped(), args, self._processes)
+
+    def _skipped(self) -> dict[str, tuple[str, list[str]]]:
+        """Of what was skipped the reason, and what it depends on: for a group its members."""
+        reasons = {label: outcome.reason for label, outcome in self.outcomes.items() if outcome.status is Status.SKIPPED}
+        if not reasons:
+            return {}
+        kept = dict.fromkeys([*(label for label in self.graph.deps if label not in self.graph.groups), *reasons])
+        deps = contracted({label: self.graph.deps[label] for label in self.graph.closure(reasons)}, kept)
+        return {str(label): (reason, list(map(str, deps[label]))) for label, reason in reasons.items()}
 
     def _made(self, target: Target, artifact: Artifact) -> bool:
         """Whether an input is another target's output, rather than a source."""

@@ -19,7 +19,8 @@ date, in the order in which it ended::
 something failed or was skipped, and of what was built or cached what its material does not tell: that it was forgotten, that
 outputs were missing, that the store had lost the result. ``material`` is what the key covers
 (`enginewright.graph.key.Material`), null for what was skipped; its ``code`` and ``toolchain`` are digests that ``tables``
-resolves: ``{digest: {module: digest}}`` and ``{digest: {distribution: version}}``, each table once a line.
+resolves: ``{digest: {module: digest}}`` and ``{digest: {distribution: version}}``, each table once a line. What was skipped has
+``deps`` instead, the labels it depends on, if any.
 
 The first line may be the base, into which older builds were folded: it has the ``id`` "" and holds the last entry of each target
 that was not skipped, with one name more, ``build``, the id of its build. So folding the lines up to a build gives the state
@@ -75,6 +76,7 @@ class Entry:
     reason: str = ""
     material: Material | None = None
     build: str = ""
+    deps: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,15 @@ class Draft:
         peak_rss, sandbox = (result.peak_rss, result.sandbox) if result else (0, "")
         self._targets[label] = Entry(status, key, previous, began, self.elapsed(), worker, peak_rss, sandbox, reason, material)
 
-    def append(self, path: Path, skipped: Mapping[str, str], args: Sequence[str], processes: int) -> None:
-        """Add the line to the ledger, if there was anything to do. ``skipped`` has the reasons by label. Raises OSError."""
+    def append(self, path: Path, skipped: Mapping[str, tuple[str, Sequence[str]]], args: Sequence[str], processes: int) -> None:
+        """Add the line to the ledger, if there was anything to do. Raises OSError.
+
+        ``skipped`` has the reason by label, and the labels of what each depends on.
+        """
         if self._targets:
             name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(self._started))}-{os.getpid()}"
-            targets = {**self._targets, **{label: Entry("skipped", reason=reason) for label, reason in skipped.items()}}
-            append(path, Line(name, self._started, self.elapsed(), args, socket.gethostname(), processes, targets))
+            passed = {label: Entry("skipped", reason=reason, deps=deps) for label, (reason, deps) in skipped.items()}
+            append(path, Line(name, self._started, self.elapsed(), args, socket.gethostname(), processes, {**self._targets, **passed}))
 
 
 def append(path: Path, line: Line) -> None:
@@ -194,6 +199,8 @@ def _entry_to_json(entry: Entry, tables: _Tables, with_build: bool) -> dict[str,
     data: dict[str, Any] = {**vars(entry), "began": round(entry.began, 4), "ended": round(entry.ended, 4)}
     if not with_build:
         del data["build"]
+    if not entry.deps:
+        del data["deps"]
     if entry.material is not None:
         code, toolchain = tables.add("code", entry.material.code), tables.add("toolchain", entry.material.toolchain)
         data["material"] = {**vars(entry.material), "code": code, "toolchain": toolchain}

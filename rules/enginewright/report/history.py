@@ -46,9 +46,22 @@ class History:
     processes: int
     actions: Sequence[Action]
 
+    @property
+    def ran(self) -> list[Action]:
+        """All but those that were skipped."""
+        return [action for action in self.actions if action.status != "skipped"]
+
     def having(self, status: str) -> list[Action]:
         """The actions that have this status."""
         return [action for action in self.actions if action.status == status]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The graph of a build: how many ``targets`` it has, and a picture of them as the text of an SVG; none when they are too many."""
+
+    targets: int
+    svg: str = ""
 
 
 def critical_path(actions: Sequence[Action]) -> list[Action]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from enginewright.report.history import Action, History, critical_path
+from enginewright.report.history import Action, History, Picture, critical_path
 from enginewright.report.timeline import timeline
 from enginewright.report.words import duration, size
 
@@ -14,14 +14,19 @@ _TOP = 10
 """How many of the slowest actions and the largest outputs are listed."""
 
 
-def page(history: History) -> str:
-    """The whole page. The same history gives the same text."""
-    ran = [action for action in history.actions if action.status != "skipped"]
+COLOURS = {**{status: f"var(--{status})" for status in ("built", "cached", "failed", "skipped")}, "up to date": "var(--faint)"}
+"""The colours in which a picture on the page shows what became of a target, as CSS."""
+
+
+def page(history: History, picture: Picture) -> str:
+    """The whole page. The same history and picture give the same text."""
+    ran = history.ran
     critical = critical_path(ran)
     sections = [
         _tiles(history, critical),
         _section("Timeline", _LEGEND + timeline(ran, {action.label for action in critical}, history.seconds)),
         _section("Critical path", _critical(critical)),
+        _section("Graph", _graph(picture, history.actions)),
         _section("Slowest actions", _slowest(ran)),
         _section("From the cache", _cached(history.having("cached"))),
         _section("Largest outputs", _outputs(ran)),
@@ -84,6 +89,15 @@ def _section(title: str, content: str) -> str:
     """A section, or nothing when there is nothing to put into it."""
     name = title.lower().replace(" ", "-")
     return f'<section id="{name}">\n<h2>{title}</h2>\n{content}\n</section>' if content else ""
+
+
+def _graph(picture: Picture, actions: Sequence[Action]) -> str:
+    if picture.svg:
+        return f'{_GRAPH_NOTE}<div class="picture">\n{picture.svg}</div>'
+    if not picture.targets:
+        return ""
+    part = escape(f"doit graph 'deps({actions[-1].label})'")
+    return f"<p>{picture.targets} targets are too many to draw here. A part of them is drawn by <code>{part}</code>, as they are now.</p>"
 
 
 def _critical(path: Sequence[Action]) -> str:
@@ -158,6 +172,11 @@ _LEGEND = (
     ' <i class="critical"></i>on the critical path</p>\n'
 )
 
+_GRAPH_NOTE = (
+    "<p>What the build did something about, and what that was made of. Each target stands to the right of what it depends on;"
+    " pointing at it shows more.</p>\n"
+)
+
 _STYLE = """
 :root { --page: #f6f7f9; --card: #fff; --text: #1d2430; --faint: #667085; --line: #e3e7ee; --bar: #b9cdf5;
   --built: #3b6fd8; --cached: #2a9d74; --failed: #d0342c; --skipped: #98711a; --critical: #e0891b; }
@@ -186,6 +205,10 @@ i.critical { border: 2px solid var(--critical); }
 .bar rect { stroke: var(--card); }
 .bar.built rect { fill: var(--built); } .bar.cached rect { fill: var(--cached); } .bar.failed rect { fill: var(--failed); }
 .bar.critical rect { stroke: var(--critical); stroke-width: 5px; }
+.picture { overflow: auto; max-height: 85vh; margin: -12px -18px -16px; }
+.picture svg { display: block; margin-left: -6px; background: none; } .picture .card { fill: var(--card); }
+.picture .critical .frame { stroke: var(--critical); }
+code { font-family: ui-monospace, "DejaVu Sans Mono", Consolas, monospace; font-size: 12.5px; color: var(--text); }
 table { width: 100%; border-collapse: collapse; } td, th { padding: 4px 14px 4px 0; text-align: left; vertical-align: top; }
 th { color: var(--faint); font-weight: 500; border-bottom: 1px solid var(--line); } tbody tr + tr td { border-top: 1px solid var(--line); }
 .label { font-family: ui-monospace, "DejaVu Sans Mono", Consolas, monospace; font-size: 12.5px; overflow-wrap: anywhere; }
