@@ -174,3 +174,13 @@ def test_info_of_a_task_that_is_not_there(workspace: Workspace) -> None:
 def test_doit_of_another_version_can_be_asked_for(workspace: Workspace) -> None:
     workspace.write({"dodo.py": "DOIT_CONFIG = {'minversion': '999.0.0'}"})
     assert workspace.refuse("build").startswith("Please update doit. Minimum version required is 999.0.0.")
+
+
+@pytest.mark.parametrize(("option", "message"), [("--process=two", "--process two"), ("-ntwo", "-n two"), ("-n2.5", "-n 2.5")])
+def test_a_number_that_is_none(workspace: Workspace, option: str, message: str) -> None:
+    assert workspace.refuse("plan", option) == workspace.refuse("build", option) == f"{message}: expected a whole number"
+
+
+def test_an_option_with_an_empty_value_takes_nothing_else_for_it(workspace: Workspace) -> None:
+    assert workspace.doit("graph", "--output=", "models/y").stdout == "build/graph.svg: 1 target, 1 stale\n"
+    assert workspace.doit("query", "--", "models/y:d").stdout == "models/y:d\n"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import enginewright
-from throwaway import Workspace
+from throwaway import DOIT, Workspace
 
 A, B, C, D = "models/x:a", "models/x:b", "models/x:c", "models/y:d"
 LEDGER = "build/.enginewright/ledger.jsonl"
@@ -293,8 +294,17 @@ def test_another_machine_before_anything_was_built_here(other: Workspace, tmp_pa
     assert as_json(fresh, C, "--against", str(other.root / LEDGER))["causes"][A][0]["path"] == "models/x/src.txt"
 
 
+def test_another_ledger_may_come_through_a_pipe(built: Workspace, other: Workspace) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f'"$0" why {C} --against <(cat "$1")', DOIT, other.root / LEDGER],
+        cwd=built.root, env=built.environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith(f"{C} has nothing that differs from what it has in /dev/fd/")
+
+
 def test_another_ledger_that_does_not_help(built: Workspace, tmp_path: Path) -> None:
-    assert "there is no such file" in built.refuse("why", A, "--against", "nowhere.jsonl")
+    for nothing in ("nowhere.jsonl", "models"):
+        assert "there is no such file" in built.refuse("why", A, "--against", nothing)
     built.write({"empty.jsonl": ""})
     assert built.refuse("why", A, "--against", "empty.jsonl") == f"--against empty.jsonl: nothing is known of {A} in empty.jsonl"
 

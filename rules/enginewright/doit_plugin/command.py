@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getopt
+import re
 import sys
 from typing import Any
 
@@ -33,8 +34,14 @@ class Command(DoitCmdBase):  # type: ignore[misc]  # doit has no type informatio
             options, labels = getopt.gnu_getopt(in_args, self.cmdparser.get_short(), self.cmdparser.get_long())
         except getopt.GetoptError as error:
             raise CmdParseError(f"{error}; '{self.bin_name} help {self.name}' lists the options") from None
+        arguments = []
+        for flag, value in options:
+            takes = self.cmdparser.get_option(flag)[0].type
+            if takes is int and not re.fullmatch(r"-?\d+", value):
+                raise CmdParseError(f"{flag} {value}: expected a whole number")
+            arguments += [flag] if takes is bool else [flag, value]
         try:
-            return int(super().parse_execute([*(text for option in options for text in option if text), *labels]))
+            return int(super().parse_execute([*arguments, "--", *labels]))
         except KeyboardInterrupt:
             return interrupted()
 

@@ -117,7 +117,7 @@ def _explain(build: Build, lines: Sequence[Line], chosen: str, label: str) -> Ex
 
 def _against(build: Build, lines: Sequence[Line], chosen: str, label: str, other: Path) -> Explanation:
     """Compare the workspace as it is, or as the chosen build left it, with the state of another ledger."""
-    if not other.is_file():
+    if not other.exists() or other.is_dir():  # it may be a pipe: --against <(ssh ci cat ...)
         raise InvalidCommand(f"--against {other}: there is no such file; it is to be a copy of the {LEDGER} of another workspace")
     with user_errors():
         theirs = fold(read(other))
