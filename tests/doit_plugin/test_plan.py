@@ -220,3 +220,12 @@ def test_a_chain_may_be_deep(workspace: Workspace) -> None:
     found = plan(workspace, "models/y:t1499")
     assert [step["status"] for step in found["steps"]] == ["to run"] + ["may run"] * 1499
     assert lines(workspace, "models/y:t1499")[0].startswith("to run      models/y:t0: it had never been built here")
+
+
+def test_an_output_of_a_target_that_was_renamed_is_no_source(workspace: Workspace) -> None:
+    declared = 'from enginewright import files_layer\nfiles_layer(name="layer", files={"/app/": "models/y:d"})\n'
+    workspace.write({"images/x/BUILD.py": declared})
+    workspace.build()
+    for path in ("images/x/BUILD.py", "models/y/BUILD.py"):
+        workspace.write({path: workspace.read(path).replace("y:d", "y:e").replace('name="d"', 'name="e"')})
+    assert lines(workspace)[1].startswith("may run     images/x:layer: input models/y:d is gone, and 2 more (")

@@ -77,6 +77,16 @@ def test_restored_and_failed_targets_have_their_reasons(workspace: Workspace) ->
     assert "there is no such thing" in row(page, D)[3]
 
 
+def test_an_input_that_another_build_made_is_told_by_its_target(workspace: Workspace) -> None:
+    workspace.build()
+    workspace.write({"models/x/src.txt": "three\n"})
+    workspace.build(A)
+    workspace.build()
+    workspace.doit("report")
+    assert row(workspace.read("build/report.html"), B)[3].startswith(f"input {A} changed: ")
+    assert json.loads(workspace.doit("report", "--json").stdout)["actions"][0]["deps"] == []
+
+
 def test_the_graph_shows_what_became_of_each_target_and_what_that_was_made_of(workspace: Workspace) -> None:
     workspace.build()
     workspace.doit("report")

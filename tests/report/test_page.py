@@ -21,10 +21,10 @@ SKIPPED = Action("models/x:sm_90", "skipped", reason="needs tensorrt")
 HISTORY = History("20261123T050102Z-4711", 1795410062.1, 12.5, ["models/x", "<script>"], "desk", 2, [WEIGHTS, OTHER, ONNX, ENGINE, SKIPPED])
 
 
-PICTURE = Picture(
-    2,
-    '<svg class="graph" xmlns="http://www.w3.org/2000/svg"><marker id="tip"></marker><g marker-end="url(#tip)"><text>onnx</text></g></svg>\n',
+SVG = (
+    '<svg class="graph" xmlns="http://www.w3.org/2000/svg"><marker id="tip"></marker><g marker-end="url(#tip)"><text>onnx</text></g></svg>'
 )
+PICTURE = Picture(2, SVG)
 
 
 class Reader(HTMLParser):

@@ -72,8 +72,8 @@ class ReportCommand(Command):
 
 def history(line: Line, before: Mapping[str, Entry], records: Records) -> History:
     """A line of the ledger with what the store and the state ``before`` it tell of its actions."""
-    made_by = makers(facts(line.targets))
-    actions = [_action(label, entry, before.get(label), made_by, records) for label, entry in line.targets.items()]
+    made_by = makers(facts({**before, **line.targets}))
+    actions = [_action(label, line, before.get(label), made_by, records) for label in line.targets]
     return History(line.id, line.started, line.seconds, line.args, line.host, line.processes, actions)
 
 
@@ -88,7 +88,8 @@ def _as_json(found: History, critical: Sequence[str]) -> dict[str, Any]:
     return {**vars(found), "critical_path": critical, "actions": actions}
 
 
-def _action(label: str, entry: Entry, last: Entry | None, made_by: Makers, records: Records) -> Action:
+def _action(label: str, line: Line, last: Entry | None, made_by: Makers, records: Records) -> Action:
+    entry = line.targets[label]
     material = entry.material
     if material is None:
         return Action(label, entry.status, reason=entry.reason, began=entry.began, ended=entry.ended, worker=entry.worker)
@@ -104,7 +105,7 @@ def _action(label: str, entry: Entry, last: Entry | None, made_by: Makers, recor
         entry.peak_rss,
         saved=result.seconds if result and entry.status == "cached" else 0.0,
         outputs={output.path: output.size for output in result.outputs.values()} if result else {},
-        deps=sorted({made_by[path] for path, _ in material.inputs.values() if path in made_by}),
+        deps=sorted({made_by[path] for path, _ in material.inputs.values() if made_by.get(path) in line.targets}),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from enginewright.execute.build import Build, Status
 from enginewright.execute.ledger import Entry, Line, fold, state_after
-from enginewright.graph.cause import Cause, Fact, direct, explain
+from enginewright.graph.cause import Cause, Fact, direct, explain, makers
 from enginewright.graph.key import Material
 from enginewright.graph.label import Label
 from enginewright.store.results import Result
@@ -68,12 +68,10 @@ def ahead(lines: Sequence[Line], build: Build, pending: Collection[Label], label
 
 def reasons(build: Build, labels: Collection[Label], last: Mapping[str, Entry]) -> dict[Label, list[Cause]]:
     """The direct causes for which targets are not up to date, without what is behind them; none for those that are skipped."""
-    made_by = {
-        artifact.path: str(label)
-        for label in build.graph.closure(labels)
-        if (action := build.graph.targets[label].action) is not None
-        for artifact in action.outputs.values()
-    }
+    made_by = makers(facts(last))  # of what is no longer declared too
+    for label in build.graph.closure(labels):
+        if (action := build.graph.targets[label].action) is not None:
+            made_by |= {artifact.path: str(label) for artifact in action.outputs.values()}
     now = present(build, labels, last)
     return {
         label: direct(_before(build.previous_key(label), last.get(str(label)), build.record), now[str(label)], made_by)
