@@ -156,6 +156,8 @@ def test_what_was_forgotten(built: Workspace) -> None:
     built.doit("forget", A)
     assert why(built, B) == f"{B} may have to run, because\n  input {A} ({OUT[A]}) may change, because\n    forgotten\n"
     assert told(built, A) == "  forgotten"
+    built.doit("forget", "models/x")
+    assert why(built, B) == (f"{B} may have to run, because\n  forgotten\n  input {A} ({OUT[A]}) may change, because\n    forgotten\n")
 
 
 def test_what_failed_before(built: Workspace) -> None:

@@ -111,6 +111,11 @@ class Build:
         built = self._snapshot.target(str(label))
         return built.key if built else ""
 
+    def reason(self, label: Label) -> str:
+        """What the key of a target does not tell of why it must run, or was restored; known of some before they can be judged."""
+        built = self._snapshot.target(str(label))
+        return self.reasons.get(label, "") or ("forgotten" if built is not None and built.key == "" else "")
+
     def previous_key(self, label: Label) -> str:
         """The key of a target's last result before this build; empty when there was none, or it failed or was forgotten since."""
         return self._previous.get(label, self.last_key(label))

@@ -61,7 +61,7 @@ def ahead(lines: Sequence[Line], build: Build, pending: Collection[Label], label
     if status == "to skip":
         return Explanation(str(label), status, reason=build.outcomes[label].reason)
     new = present(build, build.graph.closure([label]), fold(lines))
-    reason, previous = build.reasons.get(label, ""), build.previous_key(label)
+    reason, previous = build.reason(label), build.previous_key(label)
     old, new[str(label)] = _asked(str(label), new[str(label)].material, reason, previous, lines, build.record)
     return Explanation(str(label), status, causes=explain(str(label), old, new))
 
@@ -97,7 +97,7 @@ def compared(label: str, old: Mapping[str, Fact], new: Mapping[str, Fact]) -> di
 def present(build: Build, labels: Iterable[Label], last: Mapping[str, Entry]) -> dict[str, Fact]:
     """What is known of targets now, but for those that are skipped; ``last`` are their last entries in the ledger."""
     return {
-        str(label): Fact(build.material(label), _events(build.reasons.get(label, ""), build.previous_key(label), last.get(str(label))))
+        str(label): Fact(build.material(label), _events(build.reason(label), build.previous_key(label), last.get(str(label))))
         for label in labels
         if label not in build.graph.groups and not _skipped(build, label)
     }
