@@ -157,6 +157,19 @@ def test_a_folder_without_dodo_is_no_workspace(workspace: Workspace) -> None:
     assert not (workspace.root / "build").exists()
 
 
+@pytest.mark.parametrize(
+    ("dodo", "message"),
+    [
+        ("\ndef task_x(:\n", "dodo.py:2: invalid syntax"),
+        ("import nothing_there", "dodo.py:1: ModuleNotFoundError: No module named 'nothing_there'"),
+        ("def half():\n    return 1 / 0\nhalf()", "dodo.py:2: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_mistake_in_dodo(workspace: Workspace, dodo: str, message: str) -> None:
+    (workspace.root / "dodo.py").write_text(dodo)
+    assert workspace.refuse("build") == workspace.refuse("plan") == workspace.refuse("list") == message
+
+
 def test_a_folder_in_a_workspace_is_told_where_that_is(workspace: Workspace) -> None:
     below = Workspace(workspace.root / "models/x", workspace.store, workspace.trace.path)
     hint = f"there is one in {workspace.root}: call doit there, or with -k"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
-from throwaway import Workspace
+from throwaway import DOIT, Workspace
 
 A, B, C, D = "models/x:a", "models/x:b", "models/x:c", "models/y:d"
 
@@ -72,3 +74,11 @@ def test_a_build_goes_on_when_nobody_reads_on_what_it_says_on_standard_error_eit
 def test_a_failure_is_still_one(workspace: Workspace) -> None:
     workspace.write({"models/y/BUILD.py": workspace.read("models/y/BUILD.py").replace("copy", "fail")})
     assert left_alone(workspace, "build", code=1) == ""
+
+
+@pytest.mark.parametrize("arguments", ["build", "build --json", "plan", "list"])
+def test_output_may_be_closed_from_the_start(workspace: Workspace, arguments: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" {arguments} >&- 2>&-', DOIT], cwd=workspace.root, env=workspace.environment, check=True, capture_output=True
+    )
+    assert done.stderr == b""

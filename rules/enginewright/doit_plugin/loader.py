@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,12 @@ class WorkspaceLoader(DodoTaskLoader):  # type: ignore[misc]  # doit has no type
     def setup(self, opt_values: Any) -> None:
         """Load dodo.py, and keep the command's options, to which doit's settings are yet to be added."""
         _find_workspace(Path.cwd(), opt_values["dodoFile"], opt_values["seek_file"])
-        super().setup(opt_values)
+        try:
+            super().setup(opt_values)
+        except InvalidDodoFile:
+            raise
+        except Exception as error:
+            raise InvalidDodoFile(_mistake(error, Path(opt_values["dodoFile"]).name)) from None
         self._options = opt_values
 
     def load_doit_config(self) -> dict[str, Any]:
@@ -78,3 +84,13 @@ def _find_workspace(folder: Path, dodo: str, seek: bool) -> None:
     above = next((parent for parent in folder.parents if (parent / dodo).exists()), None)
     hint = f"; there is one in {above}: call doit there, or with -k" if above else "; call doit in the folder of a workspace"
     raise InvalidDodoFile(f"{folder} is no workspace: it has no {dodo}{hint}")
+
+
+def _mistake(error: Exception, dodo: str) -> str:
+    """What went wrong while dodo.py was loaded, and in which of its lines."""
+    import traceback
+
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{os.path.relpath(error.filename)}:{error.lineno or 1}: {error.msg}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name == dodo]
+    return f"{dodo}:{lines[-1] if lines else 1}: {type(error).__name__}: {error}"

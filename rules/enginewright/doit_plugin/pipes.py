@@ -1,4 +1,4 @@
-"""Pipes whose reader may be gone, as after ``| head``."""
+"""Output that nobody reads: pipes whose reader may be gone, as after ``| head``, and what was closed from the start."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ class _Pipe(io.FileIO):
             return memoryview(data).nbytes
 
 
-def _outliving(stream: TextIO) -> TextIO:
-    if not isinstance(stream, io.TextIOWrapper):  # closed from the start, or not the system's
+def _outliving(stream: TextIO | None) -> TextIO:
+    if stream is None:  # closed from the start, as with >&-
+        return open(os.devnull, "w")
+    if not isinstance(stream, io.TextIOWrapper):
         return stream
     try:
         kind = os.fstat(stream.fileno()).st_mode
