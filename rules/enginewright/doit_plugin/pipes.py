@@ -6,7 +6,7 @@ import io
 import os
 import stat
 import sys
-from typing import Any, TextIO
+from typing import TextIO
 
 
 def outlive_readers() -> None:
@@ -17,14 +17,26 @@ def outlive_readers() -> None:
     sys.stdout, sys.stderr = _outliving(sys.stdout), _outliving(sys.stderr)
 
 
-class _Pipe(io.FileIO):
-    """A pipe into which all can be written, whether somebody reads it or not."""
+class _Outliving(io.TextIOWrapper):
+    """Text for a pipe. This is no `io.RawIOBase`: a Ctrl-C between the write of such a one and its return has all written twice."""
 
-    def write(self, data: Any, /) -> int:
+    def write(self, text: str, /) -> int:
         try:
-            return super().write(data)
+            return super().write(text)
         except BrokenPipeError:
-            return memoryview(data).nbytes
+            self._give_up()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except BrokenPipeError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
 
 
 def _outliving(stream: TextIO | None) -> TextIO:
@@ -39,5 +51,5 @@ def _outliving(stream: TextIO | None) -> TextIO:
     if not stat.S_ISFIFO(kind) and not stat.S_ISSOCK(kind):
         return stream
     stream.flush()
-    pipe = io.BufferedWriter(_Pipe(stream.fileno(), "w", closefd=False))
-    return io.TextIOWrapper(pipe, stream.encoding, stream.errors, line_buffering=stream.line_buffering, write_through=stream.write_through)
+    pipe = open(stream.fileno(), "wb", closefd=False)
+    return _Outliving(pipe, stream.encoding, stream.errors, line_buffering=stream.line_buffering, write_through=stream.write_through)
