@@ -237,7 +237,7 @@ class Build:
         if not wrong and not result:
             return Outcome(label, Status.UP_TO_DATE, key=key)
         outcome = Outcome(label, Status.CACHED, key=key)
-        self._draft.enter(str(label), outcome.status.value, material, previous, began, worker, reason, None)
+        self._draft.enter(str(label), outcome.status.value, key, material, previous, began, worker, reason, None)
         return outcome
 
     def run(self, label: Label) -> Outcome:
@@ -271,11 +271,12 @@ class Build:
         assert target.action is not None
         label = target.label
         began, previous = self._draft.elapsed(), self._previous.setdefault(label, self.last_key(label))
-        material, result = None, None
+        key, material, result = "", None, None
         try:
             self.log(label).unlink(missing_ok=True)
             inputs = self._inputs(target)
             material = self._material(target, inputs)
+            key = material.key()
             with self._executor.run(label, target.action, material, inputs, self.log(label)) as result:
                 self._actions.put(result)
                 digests = {name: output.digest for name, output in result.outputs.items()}
@@ -292,7 +293,7 @@ class Build:
                 self._remove(artifact.path)
             outcome = Outcome(label, Status.FAILED, reason=reason)
         reason = outcome.reason or self.reasons.get(label, "")
-        self._draft.enter(str(label), outcome.status.value, material, previous, began, worker, reason, result)
+        self._draft.enter(str(label), outcome.status.value, key, material, previous, began, worker, reason, result)
         return outcome
 
     def forget(self, labels: Iterable[Label]) -> None:

@@ -107,6 +107,7 @@ class Draft:
         self,
         label: str,
         status: str,
+        key: str,
         material: Material | None,
         previous: str,
         began: float,
@@ -115,7 +116,6 @@ class Draft:
         result: Result | None,
     ) -> None:
         """Take note of what became of a target just now; the names are those of `Entry`, ``result`` is of an action that ran."""
-        key = material.key() if material else ""
         peak_rss, sandbox = (result.peak_rss, result.sandbox) if result else (0, "")
         self._targets[label] = Entry(status, key, previous, began, self.elapsed(), worker, peak_rss, sandbox, reason, material)
 
