@@ -22,7 +22,8 @@ from enginewright.errors import ActionError
 from enginewright.execute.installation import SOURCE_ROOT, WORKER, Installation
 from enginewright.graph.action import WarmUp
 
-_COMMAND = [sys.executable, "-s", "-P", "-m", WORKER]
+# Without the current folder on the module path, where Python can do so; it is the root folder.
+_COMMAND = [sys.executable, "-s", *(["-P"] if sys.version_info >= (3, 11) else []), "-m", WORKER]
 
 
 class Workers:
@@ -107,7 +108,7 @@ class _Server:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                process_group=0,
+                start_new_session=True,
             )
         told = {"modules": sorted(modules), "warm_up": warm_up, "namespace": namespaced, "network": network}
         assert self._process.stdin is not None

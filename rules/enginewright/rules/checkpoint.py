@@ -6,7 +6,6 @@ contiguous and with its own bytes. The same tensors give the same file, however 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from enginewright.errors import ActionError
 from enginewright.graph.action import Action, WarmUp
 from enginewright.graph.attributes import AttributeProblem, Source
 from enginewright.graph.rule import Context, Rule, declaration
+from enginewright.model.checksum import sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -89,8 +89,7 @@ def canonicalise(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params
 
 
 def _verify(src: Path, expected: str) -> None:
-    with src.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(src)
     if found != expected:
         raise ActionError(
             f"{src.name}: its SHA-256 is not the declared one\n  expected {expected}\n  found    {found}\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from enginewright.graph.action import Action
 from enginewright.graph.attributes import Needs
 from enginewright.graph.label import Label
 from enginewright.graph.rule import Context, Rule
+from enginewright.model.checksum import sha256_of
 
 _FACTS = ("backend", "io", "precision", "profiles")
 """What a server asks of a sidecar before it loads an engine."""
@@ -49,8 +49,7 @@ def write_manifest(inputs: Mapping[str, Path], outputs: Mapping[str, Path], para
 
 
 def _describe(engine: Path, sidecar: Path) -> dict[str, Any]:
-    with engine.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(engine)
     facts = json.loads(sidecar.read_bytes())
     return {
         "engine": engine.name,

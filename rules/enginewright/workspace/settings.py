@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
-import tomllib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # for the older TensorRTs, which have no packages for a later Python
+    import tomli as tomllib
 
 from enginewright.errors import WorkspaceError
 from enginewright.graph.attributes import did_you_mean
