@@ -64,9 +64,9 @@ def fail(inputs, outputs, params):
 
 
 def wait(inputs, outputs, params):
-    """Write the number of a process to the pipe params["here"], in which it waits for the file params["until"]."""
+    """Write the number of a process, as it is outside its namespace, to the pipe params["here"]; it waits for the file params["until"]."""
     trace(outputs)
-    shell('echo $$ > "$1"; while [ ! -e "$2" ]; do sleep 0.05; done', params["here"], params["until"])
+    shell('read pid _ < /proc/self/stat; echo $pid > "$1"; while [ ! -e "$2" ]; do sleep 0.05; done', params["here"], params["until"])
     write(inputs, outputs, params)
 '''
 

@@ -159,13 +159,13 @@ def test_nothing_outside_the_sandbox_is_changed(sandbox: Sandbox, where: str) ->
 
 def test_an_input_is_not_changed_through_its_name_in_the_sandbox(sandbox: Sandbox) -> None:
     files = {way: sandbox.write(f"models/x/{way}/file") for way in [*CHANGING, *REPLACING]}
-    before = {way: file.stat() for way, file in files.items()}
+    before = {way: Stat.of(file.stat()) for way, file in files.items()}
     paths = {way: f"models/x/{way}/file" for way in files}
     assert sandbox.problem("attempt", inputs={way: f"{way}/file" for way in files}, attempts=paths).startswith("writes to models/x/")
     told = attempts(sandbox)
     assert all(told[way].startswith(f"writes to models/x/{way}/file: ") for way in CHANGING)
     assert [told[way] for way in REPLACING] == ["None"] * len(REPLACING)  # the sandbox holds but a link, which may go
-    assert {way: file.stat() for way, file in files.items()} == before
+    assert {way: Stat.of(file.stat()) for way, file in files.items()} == before
 
 
 def test_nor_is_an_input_folder(sandbox: Sandbox) -> None:

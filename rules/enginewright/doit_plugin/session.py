@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from enginewright.errors import DeclarationError, WorkspaceError, in_words
 from enginewright.execute.build import Build, Outcome, Status
 from enginewright.execute.installation import Installation
 from enginewright.execute.memory import STATE, Loaded, open_snapshot, recall, watched_installation
+from enginewright.execute.workers import Workers
 from enginewright.graph.label import Label
 from enginewright.store.snapshot import Snapshot
 from enginewright.workspace.settings import Settings, read_settings
@@ -29,12 +31,18 @@ def open_build(root: Path, look_only: bool = False, snapshot: Snapshot | None = 
     ``processes`` is how many processors actions may take at once. ``snapshot`` is the workspace's, when it has been opened
     already; it is opened again if another build has replaced it since. Raises doit's exceptions for what a user got wrong.
     """
+    # Tens of thousands of objects are made that stay until the end, and little garbage: Python's default goes through all of it often.
+    gc.set_threshold(100_000)
     with user_errors():
         settings = read_settings(root)
         if snapshot is None or not snapshot.is_current():
             snapshot = open_snapshot(root)
+        workers = None
+        if not look_only:
+            workers = Workers()
+            workers.reserve()  # it starts up while the graph is loaded
         loaded = recall(snapshot) or _load(root, settings, snapshot)
-        return Build(root, loaded, settings.store, snapshot, processes, look_only)
+        return Build(root, loaded, settings.store, snapshot, processes, look_only, workers)
 
 
 def _load(root: Path, settings: Settings, snapshot: Snapshot) -> Loaded:

@@ -26,6 +26,7 @@ from enginewright.execute.local import Executor, Input
 from enginewright.execute.memory import STATE, Loaded, remember
 from enginewright.execute.platform import host_platform, unmet
 from enginewright.execute.resources import Need, Resources, machine_memory, need
+from enginewright.execute.workers import Workers
 from enginewright.graph.action import Artifact
 from enginewright.graph.dag import Target
 from enginewright.graph.key import Material, material
@@ -63,12 +64,21 @@ class Outcome:
 class Build:
     """The state of one build. `judge` decides without running anything; `run` runs an action.
 
-    ``processes`` is how many processors actions may take at once. With ``look_only`` nothing is restored and nothing is
-    remembered: a target is cached when the store has its result. ``reasons`` says of targets that must run, or were restored,
-    what their keys do not tell.
+    ``processes`` is how many processors actions may take at once, and ``workers`` what starts their processes. With
+    ``look_only`` nothing is restored and nothing is remembered: a target is cached when the store has its result. ``reasons``
+    says of targets that must run, or were restored, what their keys do not tell.
     """
 
-    def __init__(self, root: Path, loaded: Loaded, store: Path, snapshot: Snapshot, processes: int = 1, look_only: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        loaded: Loaded,
+        store: Path,
+        snapshot: Snapshot,
+        processes: int = 1,
+        look_only: bool = False,
+        workers: Workers | None = None,
+    ) -> None:
         self.look_only = look_only
         self.graph = loaded.graph
         self.suspects = loaded.suspects
@@ -86,7 +96,7 @@ class Build:
         self._snapshot = snapshot
         self._loaded = loaded
         self._placed = False
-        self._executor = Executor(root, self._store, loaded.installation)
+        self._executor = Executor(root, self._store, loaded.installation, workers)
         self._resources = Resources(processes, machine_memory())
         self._processes = processes
         self._busy: set[int] = set()

@@ -21,8 +21,8 @@ from enginewright.execute.installation import SOURCE_ROOT, Installation
 from enginewright.execute.isolation import NAMESPACE, Isolation, choose
 from enginewright.execute.missing import end_of, undeclared_in
 from enginewright.execute.sandbox import Sandbox, Sandboxes
-from enginewright.execute.workers import Workers
-from enginewright.graph.action import LIGHT, Action
+from enginewright.execute.workers import Kind, Workers
+from enginewright.graph.action import LIGHT, Action, WarmUp
 from enginewright.graph.key import Material
 from enginewright.graph.label import Label
 from enginewright.store.content import ContentStore
@@ -42,14 +42,13 @@ class Input:
 class Executor:
     """Runs actions on this machine. ``workspace`` is the workspace's folder; outputs go into ``store``."""
 
-    def __init__(self, workspace: Path, store: ContentStore, installation: Installation) -> None:
+    def __init__(self, workspace: Path, store: ContentStore, installation: Installation, workers: Workers | None = None) -> None:
         self._workspace = workspace
         self._store = store
         self._installation = installation
-        self._made_workers: Workers | None = None
+        self._workers = workers or Workers()
         self._made_sandboxes: Sandboxes | None = None
-        self._making = threading.Lock()
-        self._stopped = False
+        self._making_sandboxes = threading.Lock()
 
     @functools.cached_property
     def isolation(self) -> Isolation:
@@ -73,25 +72,21 @@ class Executor:
 
     @property
     def _sandboxes(self) -> Sandboxes:
-        with self._making:
+        with self._making_sandboxes:
             if self._made_sandboxes is None:
                 self._made_sandboxes = Sandboxes(Path(os.path.realpath(self._store.scratch)))
             return self._made_sandboxes
 
-    @property
-    def _workers(self) -> Workers:
+    def _kind(self, warm_up: WarmUp | None, network: bool) -> Kind:
         namespaced = self.isolation.name == NAMESPACE
-        with self._making:
-            if self._made_workers is None:
-                self._made_workers = Workers(self._installation, namespaced)
-                if self._stopped:
-                    self._made_workers.stop()
-            return self._made_workers
+        if warm_up is None:
+            return Kind("", frozenset(), namespaced, network, fresh=True)
+        return Kind(warm_up.run, self._installation.toolchain(warm_up.packages).modules, namespaced, network)
 
     def get_ready(self) -> None:
         """Have the processes that most actions are forked from start up while there is still something else to do."""
         with suppress(WorkspaceError):  # it is raised again if anything runs
-            self._workers.start(LIGHT)
+            self._workers.start(self._kind(LIGHT, network=False))
 
     @contextmanager
     def run(self, label: Label, action: Action, material: Material, inputs: Mapping[str, Input], log: Path) -> Iterator[Result]:
@@ -120,10 +115,7 @@ class Executor:
 
     def stop(self) -> None:
         """Kill what runs, and start nothing more."""
-        with self._making:
-            self._stopped = True
-            if self._made_workers is not None:
-                self._made_workers.stop()
+        self._workers.stop()
 
     def close(self) -> None:
         """Remove the sandboxes' folders, once nothing runs any more."""
@@ -156,7 +148,7 @@ class Executor:
         }
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "wb") as printed:
-            reply = self._workers.run(job, printed, action.warm_up, policy.network)
+            reply = self._workers.run(job, printed, self._kind(action.warm_up, policy.network))
         if reply["error"] is not None:
             raise ActionError("\n".join([reply["error"], *undeclared_in((reply["error"], end_of(log)), policy)]))
         return reply

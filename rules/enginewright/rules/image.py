@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -100,7 +100,7 @@ def assemble(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Ma
     """Write the image layout. Its configuration is OCI image-spec, config.md, "Properties"; ``created`` is in seconds since 1970."""
     numbers = range(len(params["layers"]))
     descriptors = [json.loads(inputs[f"descriptor_{number}"].read_bytes()) for number in numbers]
-    created = datetime.fromtimestamp(params["created"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    created = datetime.fromtimestamp(params["created"], timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     config = {
         "created": created,
         "architecture": params["architecture"],

@@ -82,7 +82,8 @@ class Snapshot:
         """
         found = []
         columns = iter(self._columns)
-        root = f"{self._root}/"
+        # From the current folder the kernel has less of a path to walk.
+        root = "" if os.getcwd() == str(self._root) else f"{self._root}/"
         for path, size, mtime, ctime, inode in zip(self._index, columns, columns, columns, columns):
             try:
                 now = os.stat(path if path[0] == "/" else root + path)
