@@ -55,8 +55,8 @@ def exports(target: Target, rounds: int) -> Samples:
         def export(fresh: bool) -> float:
             started = perf_counter()
             way = replace(action, warm_up=None) if fresh else action
-            result = executor.run(target.label, way, covered, inputs, Path(folder, "log"))
-            digests.update(output.digest for output in result.outputs.values())
+            with executor.run(target.label, way, covered, inputs, Path(folder, "log")) as result:
+                digests.update(output.digest for output in result.outputs.values())
             return perf_counter() - started
 
         try:

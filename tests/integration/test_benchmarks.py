@@ -20,3 +20,10 @@ def test_graph_benchmark_runs_and_writes_what_it_measured(tmp_path: Path) -> Non
     for table in written["tables"]:
         assert table["title"] in done.stdout
         assert all(row["samples"] and row["median"] > 0 for row in table["rows"])
+
+
+def test_large_benchmark_runs_and_meets_its_targets(tmp_path: Path) -> None:
+    out = tmp_path / "large.json"
+    done = subprocess.run([sys.executable, BENCHMARKS / "large.py", "--quick", "--json", out], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(row["met"] for table in json.loads(out.read_text())["tables"] for row in table["rows"]), done.stdout
