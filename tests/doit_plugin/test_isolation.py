@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from enginewright.execute.isolation import AUDIT, NAMESPACE, VARIABLE
-from enginewright.execute.namespace import enter, prepare, unavailable
+from enginewright.execute.namespace import close_off, enter, prepare, unavailable
 from throwaway import Workspace
 
 A = "models/x:a"
@@ -62,6 +62,7 @@ class TestNamespace:
         def deprive() -> None:
             # In such a namespace, without the capabilities that it takes, there can be no other.
             prepare(network=True)
+            close_off()
             first = os.fork()
             if first:
                 os._exit(os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]))

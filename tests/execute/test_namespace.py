@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from enginewright.execute.isolation import NAMESPACE, VARIABLE
-from enginewright.execute.namespace import enter, prepare, unavailable
+from enginewright.execute.namespace import close_off, enter, prepare, unavailable
 from enginewright.store.digest import Stat
 from sandboxed import Sandbox
 
@@ -219,6 +219,7 @@ def test_a_user_without_privileges_has_it_too() -> None:
                 why = unavailable([hidden], [])
                 if not why:
                     prepare(network=False)
+                    close_off()
                     enter([hidden], {}, [])
                 os.write(write, (why or f"{os.geteuid()} {os.listdir(hidden)}").encode())
             finally:

@@ -1,8 +1,8 @@
 """The sandbox as the kernel keeps it: an action's process in a mount namespace of its own, without the network.
 
 What native code and child processes read, change and connect to counts then too, and none of them outlives the build. What
-all actions of a fork server can share, its namespaces of processes and of the network above all, it makes once (`prepare`);
-each child then makes what is its own (`enter`). Linux 5.12 or later, for mount_setattr(2);
+all actions of a fork server can share, its namespaces of processes and of the network above all, it makes once (`prepare`,
+and `close_off` once it is warm); each child then makes what is its own (`enter`). Linux 5.12 or later, for mount_setattr(2);
 as root, or where an unprivileged user may make a user namespace. libc has no functions for the newer calls, so they go
 through syscall(2), by numbers that are the same on every architecture but Alpha. Constants are those of <linux/sched.h>,
 <linux/mount.h>, <linux/capability.h>, <linux/prctl.h> and <fcntl.h>.
@@ -42,18 +42,26 @@ class _MountAttributes(ctypes.Structure):
 def prepare(network: bool) -> None:
     """Move this process, which must have one thread, and all that it will start into namespaces of their own.
 
-    All mounts are read-only there. Without ``network`` there is nothing to connect to, not even the loopback. The next child
-    that is forked is the first process of a namespace: when it ends, the kernel kills all others in it.
+    Without ``network`` there is nothing to connect to, not even the loopback. The next child that is forked is the first process
+    of a namespace: when it ends, the kernel kills all others in it.
 
     Raises OSError, with the call that failed, where the kernel does not allow it; the process is of no use then.
     """
-    _unshare(_CLONE_NEWNS | _CLONE_NEWPID | (0 if network else _CLONE_NEWNET))
+    _unshare(_CLONE_NEWPID | (0 if network else _CLONE_NEWNET))
+
+
+def close_off() -> None:
+    """Make all mounts read-only for this process, which has called `prepare` or is forked from one that has.
+
+    What it has open for writing stays open: these are mounts of its own. Raises OSError as `prepare` does.
+    """
+    _unshare(_CLONE_NEWNS)
     _set_attributes(_AT_FDCWD, "/", _AT_RECURSIVE, set=_MOUNT_ATTR_RDONLY, propagation=_MS_PRIVATE)
     _bound_capabilities()
 
 
 def enter(hidden: Sequence[str], visible: Mapping[str, str], writable: Iterable[str]) -> None:
-    """Move this process, forked from one that has called `prepare`, into a mount namespace of its own, and lock it in.
+    """Move this process, forked from one that has called `prepare` and `close_off`, into a mount namespace of its own, and lock it in.
 
     Of the folders ``hidden`` only what is ``visible`` and ``writable`` is there, at its place. ``visible`` maps paths to what
     they lead to; where these differ, the path is a symbolic link. Every other mount is as it was, but only what is ``writable``
@@ -91,6 +99,7 @@ def unavailable(hidden: Sequence[str], writable: Iterable[str]) -> str:
         status = 1
         try:
             prepare(network=False)
+            close_off()
             inner = os.fork()
             if inner == 0:
                 enter(hidden, {}, writable)

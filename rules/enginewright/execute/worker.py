@@ -46,10 +46,24 @@ def main(arguments: list[str]) -> None:
             requests.close()
             _end_like(os.waitpid(server, 0)[1])
         _die_with(0)  # as which a parent outside is seen
-    serve(requests, told["modules"], told["warm_up"])
+    warm_up(told["modules"], told["warm_up"])
+    if told["namespace"]:
+        namespace.close_off()
+    serve(requests)
 
 
-def serve(requests: socket.socket, modules: Collection[str], warm_up: str) -> None:
+def warm_up(modules: Collection[str], function: str) -> None:
+    """Call a function, with nothing to import but ``modules``, and have what is there by then shared with all children."""
+    if function:
+        hide_all_but(frozenset(modules))
+        module, _, name = function.partition(":")
+        with suppress(Exception):  # an action that cannot do without what failed here says so itself
+            getattr(importlib.import_module(module), name)()
+    gc.collect()
+    gc.freeze()  # a collection in a child need not touch, and so copy, what is shared
+
+
+def serve(requests: socket.socket) -> None:
     """Fork a child for each request until the other end closes the socket; then kill what still runs. It does not return.
 
     A request is three descriptors: of the job, as JSON, for the reply, for the log. The child writes the reply, and the server,
@@ -62,13 +76,6 @@ def serve(requests: socket.socket, modules: Collection[str], warm_up: str) -> No
             _kill_group(process)
         os._exit(0)
 
-    if warm_up:
-        hide_all_but(frozenset(modules))
-        module, _, function = warm_up.partition(":")
-        with suppress(Exception):  # an action that cannot do without what failed here says so itself
-            getattr(importlib.import_module(module), function)()
-    gc.collect()
-    gc.freeze()  # a collection in a child need not touch, and so copy, what is shared
     signal.signal(signal.SIGTERM, end)
     try:
         _fork_for_each(requests, children)
