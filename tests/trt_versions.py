@@ -17,7 +17,7 @@ _KNOWN: dict[str, tuple[list[str], list[str], list[str], bool]] = {
     "8.5.3.1": (_FLAGS_8, ["EXPLICIT_BATCH"], [], False),
     "8.6.1": (_FLAGS_86, ["EXPLICIT_BATCH"], ["NONE", "AMPERE_PLUS"], True),
     "10.0.1": (_FLAGS_10, ["EXPLICIT_BATCH", "STRONGLY_TYPED"], ["NONE", "AMPERE_PLUS"], True),
-    "10.8.0.43": (_FLAGS_108, ["EXPLICIT_BATCH", "STRONGLY_TYPED"], ["NONE", "AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"], True),
+    "10.8.0.43": (_FLAGS_108, ["EXPLICIT_BATCH", "STRONGLY_TYPED"], ["NONE", "AMPERE_PLUS"], True),
     "11.1.0.106": (_FLAGS_11, ["STRONGLY_TYPED"], ["NONE", "AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"], True),
 }
 

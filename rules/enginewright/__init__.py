@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from enginewright.model.shapes import tensor
+    from enginewright.rules.accuracy_test import accuracy_test
     from enginewright.rules.checkpoint import checkpoint
     from enginewright.rules.engine import tensorrt_engine
     from enginewright.rules.image import image
+    from enginewright.rules.latency_test import latency_test
     from enginewright.rules.layer import files_layer
     from enginewright.rules.model_image import model_image
     from enginewright.rules.onnx import onnx_model
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
     from enginewright.rules.python_action import python_action
 
 _HOMES = {
+    "accuracy_test": "rules.accuracy_test",
     "checkpoint": "rules.checkpoint",
     "files_layer": "rules.layer",
     "fp16": "rules.precision",
     "image": "rules.image",
+    "latency_test": "rules.latency_test",
     "model_image": "rules.model_image",
     "onnx_model": "rules.onnx",
     "python_action": "rules.python_action",
@@ -31,7 +35,10 @@ _HOMES = {
     "tensorrt_engine": "rules.engine",
 }
 
-__all__ = ["checkpoint", "files_layer", "fp16", "image", "model_image", "onnx_model", "python_action", "tensor", "tensorrt_engine"]
+__all__ = [
+    "accuracy_test", "checkpoint", "files_layer", "fp16", "image", "latency_test", "model_image", "onnx_model", "python_action", "tensor",
+    "tensorrt_engine",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -63,7 +63,7 @@ def test_settings() -> None:
     config = configured("8.6.1", workspace_mib=64, optimization_level=5, version_compatible=True, hardware_compatibility="ampere_plus")
     assert config.pools == {"workspace": 64 << 20} and config.builder_optimization_level == 5
     assert "VERSION_COMPATIBLE" in config.flags and config.hardware_compatibility_level.name == "AMPERE_PLUS"
-    config = configured("10.8.0.43", hardware_compatibility="same_compute_capability")
+    config = configured("11.1.0.106", hardware_compatibility="same_compute_capability")
     assert config.hardware_compatibility_level.name == "SAME_COMPUTE_CAPABILITY"
 
 
@@ -76,7 +76,7 @@ def test_settings() -> None:
         (
             "10.0.1",
             {"hardware_compatibility": "same_compute_capability"},
-            "hardware_compatibility='same_compute_capability': TensorRT 10.0.1 has no such thing, TensorRT 10.8 has",
+            "hardware_compatibility='same_compute_capability': TensorRT 10.0.1 has no such thing, TensorRT 10.9 has",
         ),
     ],
 )

@@ -107,7 +107,7 @@ class Backend:
         if settings.hardware_compatibility is not None:
             level = settings.hardware_compatibility.upper()
             known = hasattr(getattr(trt, "HardwareCompatibilityLevel", None), level)
-            self._need(known, f"hardware_compatibility={settings.hardware_compatibility!r}", "8.6" if level == "AMPERE_PLUS" else "10.8")
+            self._need(known, f"hardware_compatibility={settings.hardware_compatibility!r}", "8.6" if level == "AMPERE_PLUS" else "10.9")
             config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
 
     def _need(self, there: bool, attribute: str, since: str) -> None:
