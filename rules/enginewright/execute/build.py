@@ -25,7 +25,7 @@ from enginewright.execute.ledger import LEDGER, Draft
 from enginewright.execute.local import Executor, Input
 from enginewright.execute.memory import STATE, Loaded, remember
 from enginewright.execute.platform import host_platform, unmet
-from enginewright.execute.resources import Need, Resources, machine_memory, need
+from enginewright.execute.resources import Need, Resources, alone_on_gpu, machine_memory, need
 from enginewright.graph.action import Action, Artifact
 from enginewright.graph.dag import Target
 from enginewright.graph.key import Material, material
@@ -243,7 +243,8 @@ class Build:
     def run(self, label: Label) -> Outcome:
         """Run a target's action and put its outputs in place. A failure is an outcome, not an exception."""
         target = self.graph.targets[label]
-        with self._work() as worker, self._resources.hold(self._need(target)):
+        need = self._need(target)
+        with self._work() as worker, self._resources.hold(need), alone_on_gpu(need.gpu, lambda: self._closing):
             if self._closing:  # after Ctrl-C, doit's threads go on for a while
                 return Outcome(label, Status.FAILED, reason="was interrupted")
             self.outcomes[label] = self._run(target, worker)
