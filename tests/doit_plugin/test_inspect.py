@@ -18,10 +18,12 @@ from enginewright.execute.platform import gpus
 from throwaway import PYPROJECT, Workspace
 
 BUILD = """
-from enginewright import files_layer, image, python_action, tensorrt_engine
+from enginewright import accuracy_test, files_layer, image, latency_test, python_action, tensorrt_engine
 
 python_action(name="net", function="make.py:take", inputs={"src": "net.onnx"}, outputs={"onnx": "net.onnx"})
 tensorrt_engine(name="engine", model=":net", archs=["A100", "sm_90"], dims={"batch": (1, 2, 8)}, workspace_mib=64)
+latency_test(name="latency", engine=":engine", arch="hopper", batch=2, p50_ms=1)
+accuracy_test(name="accuracy", engine=":engine_sm_90", reference="net.onnx")
 python_action(name="text", function="make.py:take", inputs={"src": "net.onnx"}, outputs={"out": "out.txt"})
 files_layer(name="layer", files={"/engines/": ":engine_sm_80"})
 image(name="image", layers=[":layer"])
@@ -48,7 +50,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     onnx.save_model(model, str(workspace.root / "models/x/net.onnx"))
     done = workspace.doit("build")
     if "sm_90" not in gpus():
-        assert "skipped  models/x:engine_sm_90: needs a GPU of architecture sm_90" in done.stdout
+        needs = "needs a GPU of architecture sm_90"
+        assert f"skipped  models/x:engine_sm_90: {needs}" in done.stdout
+        # A test of it comes after it, and all that it is built from.
+        for test in ("latency", "accuracy"):
+            assert f"skipped  models/x:{test}: depends on models/x:engine_sm_90, which {needs}" in done.stdout
+            assert workspace.refuse("build", f"models/x:{test}").startswith(
+                f"models/x:{test} depends on models/x:engine_sm_90, which {needs}"
+            )
     return workspace
 
 
