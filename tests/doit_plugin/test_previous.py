@@ -98,9 +98,24 @@ def test_what_is_damaged_in_the_store_is_not_offered(measured: Workspace) -> Non
     assert rebuilt(measured, "two,") == "two,"
 
 
-def test_a_run_that_fails_offers_nothing(measured: Workspace) -> None:
+def test_a_run_that_fails_takes_nothing_away(measured: Workspace) -> None:
     measured.write({"models/x/src.txt": "fails"})
     assert measured.build("models/x", code=1).failed == {"models/x:a"}
+    assert rebuilt(measured, "two,") == "one,two,"
+
+
+def test_another_workspace_with_the_same_store_is_offered_the_latest(measured: Workspace, tmp_path: Path) -> None:
+    rebuilt(measured, "two,")
+    fresh = measured.clone(tmp_path / "fresh")
+    assert rebuilt(fresh, "three,") == "one,two,three,"
+
+
+def test_what_became_of_the_store_does_not_matter(measured: Workspace) -> None:
+    for note in (measured.store / "actions/latest").iterdir():
+        note.write_bytes(b"\xff nothing")
+    assert measured.doit("cache", "verify").returncode == 0
+    measured.doit("cache", "gc", "--max-size", "0")
+    (measured.root / "build/.enginewright/snapshot").unlink()
     assert rebuilt(measured, "two,") == "two,"
 
 

@@ -282,6 +282,8 @@ class Build:
                 self._executor.run(label, action, material, {**inputs, **offered}, self.log(label)) as result,
             ):
                 self._actions.put(result)
+                if action.previous:
+                    self._actions.set_latest(str(label), result.key)
                 digests = {name: output.digest for name, output in result.outputs.items()}
                 if not all(self._place(artifact, digests[name]) for name, artifact in target.action.outputs.items()):
                     raise ActionError("its outputs vanished from the store: is another process clearing it?")
@@ -365,10 +367,16 @@ class Build:
 
     @contextmanager
     def _offering(self, target: Target, key: str) -> Iterator[tuple[Action, dict[str, Input]]]:
-        """The action of a target, with what its last result, of this key, offers to its next run, and that by input name."""
+        """The action of a target, with what its last result offers to its next run, and that by input name.
+
+        The last result is that of this key or, where this workspace has none, the latest in the store. Who has a target forgotten
+        wants it made from nothing.
+        """
         action = target.action
         assert action is not None
-        last = self.record(key) if action.previous and key else None
+        last = None
+        if action.previous and self.reason(target.label) != "forgotten":
+            last = self.record(key) if key else self._actions.latest(str(target.label))
         if last is None:
             yield action, {}
             return

@@ -90,12 +90,15 @@ class Cuda:
 
     def upload(self, address: int, content: bytes) -> None:
         """Copy bytes to the GPU, and wait for it."""
-        self._call("cuMemcpyHtoD_v2", c_uint64(address), content, c_size_t(len(content)))
+        # On the stream, which does not wait for copies that are made outside of it.
+        self._call("cuMemcpyHtoDAsync_v2", c_uint64(address), content, c_size_t(len(content)), c_void_p(self.stream))
+        self.synchronise()
 
     def download(self, address: int, size: int) -> bytes:
         """Copy bytes from the GPU, and wait for it."""
         content = ctypes.create_string_buffer(max(size, 1))
-        self._call("cuMemcpyDtoH_v2", content, c_uint64(address), c_size_t(size))
+        self._call("cuMemcpyDtoHAsync_v2", content, c_uint64(address), c_size_t(size), c_void_p(self.stream))
+        self.synchronise()
         return content.raw[:size]
 
     def synchronise(self) -> None:
