@@ -22,6 +22,7 @@ def known(declare: Declare) -> Mapping[Label, Rule]:
     rules = [
         declare(fp16, name="half", model=":half"),
         declare(tensorrt_engine, name="engine", model=":half", archs=["L4", "H100"]),
+        declare(tensorrt_engine, name="swirl", model=":half", archs=["sm_90"], plugins=["lib/swirl.so"]),
         declare(tensorrt_engine, name="timed", model=":half", archs=["A100"], backend="tensorrt"),
     ]
     return {Label("models/x", rule.name): rule for rule in rules}
@@ -48,6 +49,11 @@ def test_it_runs_where_there_is_a_gpu_for_the_engine(declare: Declare) -> None:
     }  # fmt: skip
     assert action(declare, engine=":engine", arch="hopper").packages == ("tensorrt",)
     assert action(declare, engine=":timed_sm_80").packages == ("tensorrt",)
+
+
+def test_the_plugins_of_an_engine_are_loaded_with_it(declare: Declare) -> None:
+    made = action(declare, engine=":swirl_sm_90")
+    assert made.inputs["plugins/lib/swirl.so"] == Artifact("models/x/lib/swirl.so")
 
 
 def test_a_baseline_is_an_input(declare: Declare) -> None:

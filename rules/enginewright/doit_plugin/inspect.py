@@ -97,7 +97,8 @@ def _engine(engine: Path, beside: Path) -> Facts:
     facts = sidecar.read(beside)
     damage = sidecar.damage(engine, facts)
     unfit = sidecar.unfit(facts, gpus(), _installed())
-    layers = None if damage or unfit else run.layers_of(engine, facts)
+    plugins = any(name.startswith("plugins/") for name in facts["sources"])  # which are not beside the engine
+    layers = None if damage or unfit or plugins else run.layers_of(engine, facts)
     return {"sidecar": facts, "damage": damage, "unfit": unfit, "layers": layers}
 
 

@@ -14,7 +14,7 @@ from enginewright.graph.action import Action
 from enginewright.graph.attributes import AttributeProblem, Needs, Source
 from enginewright.graph.label import Label
 from enginewright.graph.rule import Context, Lookup, Rule, declaration
-from enginewright.rules.engine_run import EngineRun, run_action
+from enginewright.rules.engine_run import EngineRun, open_engine, run_action
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,21 +48,28 @@ class AccuracyTest(EngineRun):
             raise AttributeProblem("max_abs", f"is {self.max_abs}: expected 0 or more")
 
     def expand(self, package: str, lookup: Lookup) -> Iterator[Rule]:
-        yield _Resolved(**self.found(lookup))  # type: ignore[arg-type]
+        yield _Resolved(**self.found(lookup))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Resolved(AccuracyTest):
-    """An accuracy test of one engine, whose ``backend`` is known."""
+    """An accuracy test of one engine, whose ``backend`` and ``plugins`` are known."""
 
     backend: str
+    plugins: tuple[str, ...]
 
     def action(self, context: Context) -> Action:
         given = self.reference
         reference = context.input(given, "reference") if isinstance(given, Label) else context.source(given)
         params = {"cosine": self.cosine, "max_abs": self.max_abs}
         run = "enginewright.rules.accuracy_test:compare"
-        return run_action(context, "AccuracyTest", self, self.backend, run, {"reference": reference}, params, packages=("numpy",))
+        return run_action(
+            context,
+            self,
+            self.backend,
+            self.plugins,
+            Action("AccuracyTest", run, {"reference": reference}, {}, params, packages=("numpy",)),
+        )
 
 
 accuracy_test = declaration(AccuracyTest)
@@ -70,11 +77,11 @@ accuracy_test = declaration(AccuracyTest)
 
 def compare(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
     """Run the engine on all samples and write the report. Raises ActionError where it is too far off, or cannot be run here."""
-    from enginewright.tensorrt import run, sidecar
+    from enginewright.tensorrt import sidecar
 
     facts = sidecar.read(inputs["sidecar"])
     parts = read_reference(inputs["reference"], facts)
-    session = run.open_session(inputs["engine"], facts)
+    session = open_engine(inputs, facts)
     report = {
         "format": 1,
         "arch": facts["arch"],

@@ -12,7 +12,7 @@ from enginewright.errors import ActionError
 from enginewright.graph.action import Action
 from enginewright.graph.attributes import AttributeProblem, Source
 from enginewright.graph.rule import Context, Lookup, Rule, declaration
-from enginewright.rules.engine_run import EngineRun, run_action
+from enginewright.rules.engine_run import EngineRun, open_engine, run_action
 
 _MODES = {"stream": "without CUDA graphs", "graph": "with CUDA graphs"}
 
@@ -54,21 +54,22 @@ class LatencyTest(EngineRun):
             raise AttributeProblem("tolerance", f"is {self.tolerance}: expected a fraction, as 0.1 for a tenth")
 
     def expand(self, package: str, lookup: Lookup) -> Iterator[Rule]:
-        yield _Resolved(**self.found(lookup))  # type: ignore[arg-type]
+        yield _Resolved(**self.found(lookup))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Resolved(LatencyTest):
-    """A latency test of one engine, whose ``backend`` is known."""
+    """A latency test of one engine, whose ``backend`` and ``plugins`` are known."""
 
     backend: str
+    plugins: tuple[str, ...]
 
     def action(self, context: Context) -> Action:
         params = {name: getattr(self, name) for name in ("p50_ms", "p99_ms", "tolerance", "warmup", "iterations")}
         dims = {**self.dims, **({} if self.batch is None else {"batch": self.batch})}
         baseline = {} if self.baseline is None else {"baseline": context.source(self.baseline)}
         run = "enginewright.rules.latency_test:measure"
-        return run_action(context, "LatencyTest", self, self.backend, run, baseline, {**params, "dims": dims})
+        return run_action(context, self, self.backend, self.plugins, Action("LatencyTest", run, baseline, {}, {**params, "dims": dims}))
 
 
 latency_test = declaration(LatencyTest)
@@ -80,7 +81,7 @@ def measure(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Map
 
     facts = sidecar.read(inputs["sidecar"])
     shapes = run.shapes_of(facts, params["dims"])
-    session = run.open_session(inputs["engine"], facts)
+    session = open_engine(inputs, facts)
     report = {
         "format": 1,
         "arch": facts["arch"],

@@ -159,4 +159,5 @@ def _hold_to_float32(trt: Any, network: Any, nodes: Sequence[str]) -> None:
         if layer.name in wanted and layer.type not in (trt.LayerType.CONSTANT, trt.LayerType.SHAPE):
             layer.precision = trt.float32
             for output in range(layer.num_outputs):
-                layer.set_output_type(output, trt.float32)
+                if layer.get_output(output).dtype in (trt.float32, trt.float16):  # and not the indices that some give as well
+                    layer.set_output_type(output, trt.float32)

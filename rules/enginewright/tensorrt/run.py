@@ -12,7 +12,7 @@ from typing import Any
 from enginewright.errors import ActionError
 from enginewright.tensorrt import build, sidecar
 from enginewright.tensorrt.backend import Backend, load
-from enginewright.tensorrt.cuda import Cuda
+from enginewright.tensorrt.cuda import Cuda, architectures
 from enginewright.tensorrt.log import new_log
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1, "bool": 1, "int32": 4, "int64": 8}
@@ -105,18 +105,20 @@ class Session:
             raise ActionError("the engine could not be run: see the log for what TensorRT says")
 
 
-def open_session(engine: Path, facts: Mapping[str, Any], say: bool = True) -> Session:
-    """Load an engine that is as its sidecar says; TensorRT may ``say`` things on standard output.
+def open_session(engine: Path, facts: Mapping[str, Any], plugins: Sequence[Path] = (), say: bool = True) -> Session:
+    """Load an engine that is as its sidecar says, and before it its plugins; TensorRT may ``say`` things on standard output.
 
     Raises ActionError when it is not, or cannot run here.
     """
     if reason := sidecar.damage(engine, facts):
         raise ActionError(reason)
     backend = load(facts["backend"]["name"])
-    cuda = Cuda(facts["arch"])
-    if reason := sidecar.unfit(facts, [facts["arch"]], {backend.name: backend.version}):
+    gpus = architectures()
+    if reason := sidecar.unfit(facts, gpus, {backend.name: backend.version}):
         raise ActionError(reason)
+    cuda = Cuda(next(gpu for gpu in gpus if sidecar.runs_on(facts, gpu)))
     log = new_log(backend.module, say)
+    build.load_plugins(backend, log, plugins)
     loaded = build.load_engine(backend, log, engine.read_bytes(), bool(facts["settings"].get("version_compatible")))
     return Session(backend, loaded, facts, cuda)
 

@@ -97,7 +97,7 @@ def unfit(facts: Mapping[str, Any], gpus: Collection[str], versions: Mapping[str
     backend, arch, settings = facts["backend"], facts["arch"], facts["settings"]
     if not gpus:
         return f"it needs a GPU of architecture {arch}, and there is none on this machine"
-    if not any(_runs_on(arch, settings.get("hardware_compatibility"), gpu) for gpu in gpus):
+    if not any(runs_on(facts, gpu) for gpu in gpus):
         return f"it was built for {arch}, and this machine has {', '.join(gpus)}"
     product = "TensorRT-RTX" if backend["name"] == RTX else "TensorRT"
     installed = versions.get(backend["name"])
@@ -110,12 +110,12 @@ def unfit(facts: Mapping[str, Any], gpus: Collection[str], versions: Mapping[str
     return ""
 
 
-def _runs_on(arch: str, compatibility: str | None, gpu: str) -> bool:
-    """Whether an engine for one architecture runs on another, as NVIDIA documents of engines built to be portable.
+def runs_on(facts: Mapping[str, Any], gpu: str) -> bool:
+    """Whether an engine runs on GPUs of an architecture: its own, or others, as NVIDIA documents of engines built to be portable.
 
     One that is for GPUs of the same compute capability runs on those only: what it gains is other GPUs of that capability.
     """
-    return gpu == arch or (compatibility == "ampere_plus" and _number(gpu) >= 80)
+    return bool(gpu == facts["arch"] or (facts["settings"].get("hardware_compatibility") == "ampere_plus" and _number(gpu) >= 80))
 
 
 def _number(arch: str) -> int:
