@@ -36,8 +36,18 @@ def module(version: str) -> Any:
     return made
 
 
+class Cache:
+    """A timing cache; one that is made of what does not begin with ``cache`` is empty."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content if content.startswith(b"cache") else b""
+
+    def serialize(self) -> bytes:
+        return self.content
+
+
 class Config:
-    """A builder configuration that remembers what it is told. It takes timing caches that begin with ``fits``."""
+    """A builder configuration that remembers what it is told. It refuses the timing cache of another GPU."""
 
     def __init__(self, version: str) -> None:
         self.flags: set[str] = set()
@@ -56,12 +66,12 @@ class Config:
     def set_memory_pool_limit(self, pool: str, size: int) -> None:
         self.pools[pool] = size
 
-    def create_timing_cache(self, content: bytes) -> bytes:
-        return content
+    def create_timing_cache(self, content: bytes) -> Cache:
+        return Cache(content)
 
-    def set_timing_cache(self, cache: bytes, ignore_mismatch: bool) -> bool:
+    def set_timing_cache(self, cache: Cache, ignore_mismatch: bool) -> bool:
         assert not ignore_mismatch
-        if cache and not cache.startswith(b"fits"):
+        if cache.content == b"cache of another GPU":
             return False
-        self.cache = cache
+        self.cache = cache.content
         return True

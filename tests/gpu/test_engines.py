@@ -1,6 +1,6 @@
 """Engines for the GPU at hand: built, run against their references, timed. On a machine with a GPU:
 
-    ENGINEWRIGHT_GPU_MODELS=FOLDER pytest -s tests/gpu
+    PYTHONPATH=rules ENGINEWRIGHT_GPU_MODELS=FOLDER python -m pytest --noconftest -s tests/gpu
 
 For every NAME.onnx in the folder, NAME.npz has samples and references (arrays in/INPUT and out/OUTPUT, the samples along the first
 axis); NAME.json may say {"dims": {"batch": [1, 8, 32]}, "cosine": 0.999, "data": "NAME.onnx.data"}. Each engine is built by

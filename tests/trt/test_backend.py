@@ -11,6 +11,7 @@ import pytest
 import trt_versions as versions
 from enginewright.errors import ActionError
 from enginewright.tensorrt.backend import Backend, Settings, choose, load
+from enginewright.tensorrt.log import new_log
 
 ALL = ("8.5.3.1", "8.6.1", "10.0.1", "10.8.0.43", "11.1.0.106")
 
@@ -97,15 +98,23 @@ def test_settings_that_a_version_does_not_have(version: str, settings: dict[str,
 def test_a_declared_timing_cache_is_all_there_is_where_a_version_can_tell(version: str, kept: set[str], pinned: set[str]) -> None:
     for is_pinned, flags in ((False, kept), (True, pinned)):
         config = versions.Config(version)
-        assert backend(version).attach_timing_cache(config, b"fits", is_pinned)
-        assert config.flags == flags and config.cache == b"fits"
+        assert backend(version).attach_timing_cache(config, b"cache", is_pinned)
+        assert config.flags == flags and config.cache == b"cache"
 
 
-def test_there_is_a_timing_cache_also_when_none_was_offered_or_it_does_not_fit() -> None:
+@pytest.mark.parametrize(("content", "taken"), [(b"", True), (b"cache of another GPU", False), (b"damaged", False)])
+def test_there_is_a_timing_cache_also_when_none_was_offered_or_it_does_not_fit(content: bytes, taken: bool) -> None:
     config = versions.Config("8.5.3.1")
-    assert backend("8.5.3.1").attach_timing_cache(config, b"", pinned=False) and config.cache == b""
-    config = versions.Config("8.5.3.1")
-    assert not backend("8.5.3.1").attach_timing_cache(config, b"of another GPU", pinned=False) and config.cache == b""
+    assert backend("8.5.3.1").attach_timing_cache(config, content, pinned=False) == taken
+    assert config.cache == b""
+
+
+@pytest.mark.filterwarnings("ignore:Use Deprecated in TensorRT-RTX")
+def test_what_is_no_timing_cache_is_noticed() -> None:
+    trt = import_module("tensorrt_rtx")
+    log = new_log(trt)
+    config = trt.Builder(log).create_builder_config()
+    assert not Backend("tensorrt_rtx", trt).attach_timing_cache(config, b"no timing cache", pinned=False)
 
 
 def test_auto_is_tensorrt_rtx_where_it_can() -> None:

@@ -125,10 +125,14 @@ class Backend:
             config.set_flag(flags.EDITABLE_TIMING_CACHE)
         if pinned and hasattr(flags, "ERROR_ON_TIMING_CACHE_MISS"):
             config.set_flag(flags.ERROR_ON_TIMING_CACHE_MISS)
-        cache = config.create_timing_cache(content) if content else None
-        if cache is not None and config.set_timing_cache(cache, False):
-            return True
-        config.set_timing_cache(config.create_timing_cache(b""), False)
+        empty = config.create_timing_cache(b"")
+        if content:
+            cache = config.create_timing_cache(content)
+            # What cannot be read gives an empty cache, and a warning in the log.
+            read = cache is not None and bytes(memoryview(cache.serialize())) != bytes(memoryview(empty.serialize()))
+            if read and config.set_timing_cache(cache, False):
+                return True
+        config.set_timing_cache(empty, False)
         return not content
 
     def device_memory(self, engine: Any) -> int:
