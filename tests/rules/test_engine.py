@@ -23,8 +23,8 @@ from enginewright.graph.label import Label
 from enginewright.graph.rule import Group, Rule
 from enginewright.model.shapes import tensor
 from enginewright.rules.engine import Engine, tensorrt_engine
+from enginewright.rules.fp16 import fp16
 from enginewright.rules.onnx import onnx_model
-from enginewright.rules.precision import fp16
 
 Declare = Callable[..., Any]
 
