@@ -144,11 +144,10 @@ def _quantise(model: onnx.ModelProto, types: list[str], kept: list[str], samples
 
 
 def _import_quantization() -> Any:
-    """onnxruntime.quantization, which imports a module of onnxruntime.transformers as if it were one on its own.
+    """onnxruntime.quantization, which imports modules of onnxruntime.transformers as if each were one on its own.
 
-    Among the distributions that an action may import there is none of that name.
+    Among the distributions that an action may import there is none of such a name.
     """
-    from onnxruntime.transformers import fusion_utils
-
-    sys.modules.setdefault("fusion_utils", fusion_utils)
+    for name in ("float16", "onnx_model", "fusion_utils"):  # each imports those before it
+        sys.modules.setdefault(name, importlib.import_module(f"onnxruntime.transformers.{name}"))
     return importlib.import_module("onnxruntime.quantization")
