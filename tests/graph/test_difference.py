@@ -15,12 +15,12 @@ from materials import MATERIALS
 
 ONE = Material(
     mnemonic="Fp16",
-    run="enginewright.rules.fp16:convert",
+    run="enginewright.rules.precision:convert",
     params={"max_error": 0.01, "keep": ("a", "b"), "dims": {"batch": {"min": 1, "max": 8}}},
     requires={"gpu": "sm_90"},
     inputs={"model": ("build/x/onnx.onnx", "a" * 32), "net": ("x/net.py", "b" * 32)},
     outputs={"onnx": "build/x/fp16.onnx"},
-    code={"enginewright.rules.fp16": "c" * 32},
+    code={"enginewright.rules.precision": "c" * 32},
     toolchain={"onnx": "1.18.0"},
     platform="linux-x86_64-cpython-3.11.7",
 )
@@ -90,7 +90,7 @@ def test_inputs_are_told_by_their_bytes_or_by_their_path() -> None:
 def test_everything_else_is_told_by_name() -> None:
     assert changed(requires={}) == [("requirement", "gpu", "sm_90", None)]
     assert changed(outputs={"onnx": "build/x/half.onnx"}) == [("output", "onnx", "build/x/fp16.onnx", "build/x/half.onnx")]
-    assert changed(code={"enginewright.rules.fp16": "d" * 32}) == [("code", "enginewright.rules.fp16", "c" * 32, "d" * 32)]
+    assert changed(code={"enginewright.rules.precision": "d" * 32}) == [("code", "enginewright.rules.precision", "c" * 32, "d" * 32)]
     assert changed(toolchain={"onnx": "1.19.0", "numpy": "2.0"}) == [
         ("toolchain", "numpy", None, "2.0"),
         ("toolchain", "onnx", "1.18.0", "1.19.0"),
@@ -98,6 +98,6 @@ def test_everything_else_is_told_by_name() -> None:
     assert changed(platform="linux-aarch64", mnemonic="Int8", run="m:f", format=7) == [
         ("platform", "", "linux-x86_64-cpython-3.11.7", "linux-aarch64"),
         ("mnemonic", "", "Fp16", "Int8"),
-        ("function", "", "enginewright.rules.fp16:convert", "m:f"),
+        ("function", "", "enginewright.rules.precision:convert", "m:f"),
         ("format", "", "1", "7"),
     ]

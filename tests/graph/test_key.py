@@ -12,7 +12,7 @@ from materials import MATERIALS
 
 ACTION = Action(
     mnemonic="Fp16",
-    run="enginewright.rules.fp16:convert",
+    run="enginewright.rules.precision:convert",
     inputs={"model": Artifact("build/models/x/onnx.onnx"), "net": Artifact("models/x/net.py")},
     outputs={"onnx": Artifact("build/models/x/fp16.onnx")},
     params={"max_error": 0.01, "keep": ("a", "b")},
@@ -21,7 +21,7 @@ ACTION = Action(
 )
 MEASURED: dict[str, Any] = {
     "inputs": {"model": "a" * 32, "net": "b" * 32},
-    "code": {"enginewright.rules.fp16": "c" * 32},
+    "code": {"enginewright.rules.precision": "c" * 32},
     "toolchain": {"onnx": "1.18.0"},
     "platform": "linux-x86_64-cpython-3.11.7",
 }
@@ -59,7 +59,7 @@ def test_the_key_covers_everything_that_an_action_declares_and_runs_with() -> No
     changed = {
         "nothing": key(),
         "mnemonic": key(replace(ACTION, mnemonic="Int8")),
-        "run": key(replace(ACTION, run="enginewright.rules.fp16:other")),
+        "run": key(replace(ACTION, run="enginewright.rules.precision:other")),
         "parameter": key(replace(ACTION, params={**ACTION.params, "max_error": 0.02})),
         "type of a parameter": key(replace(ACTION, params={**ACTION.params, "max_error": 0})),
         "order of a list": key(replace(ACTION, params={**ACTION.params, "keep": ("b", "a")})),
@@ -74,7 +74,7 @@ def test_the_key_covers_everything_that_an_action_declares_and_runs_with() -> No
         "two inputs swapped": key(inputs={"model": "b" * 32, "net": "a" * 32}),
         "path of an output": key(replace(ACTION, outputs={"onnx": Artifact("build/models/x/other.onnx")})),
         "output as a tree": key(replace(ACTION, outputs={"onnx": Artifact("build/models/x/fp16.onnx", tree=True)})),
-        "code": key(code={"enginewright.rules.fp16": "e" * 32}),
+        "code": key(code={"enginewright.rules.precision": "e" * 32}),
         "another module": key(code={**MEASURED["code"], "enginewright.errors": "f" * 32}),
         "version": key(toolchain={"onnx": "1.18.1"}),
         "another distribution": key(toolchain={"onnx": "1.18.0", "numpy": "2.0"}),
