@@ -83,12 +83,20 @@ def tight(**figures: float) -> Mapping[str, Any]:
     return {**PARAMS["gate"], "tolerance": {"max_abs": None, "max_rel": None, "cosine": None, **figures}}
 
 
-def run(net: str = NET, weights: Mapping[str, torch.Tensor] = WEIGHTS, sources: Mapping[str, Path] | None = None, **params: Any) -> bytes:
+def run(
+    net: str = NET,
+    weights: Mapping[str, torch.Tensor] = WEIGHTS,
+    sources: Mapping[str, Path] | None = None,
+    data: bool = False,
+    **params: Any,
+) -> bytes:
     Path("models/x/net.py").write_text(net)
     save_file(dict(weights), "weights.safetensors")
     inputs = {"module": Path("models/x/net.py").absolute(), "checkpoint": Path("weights.safetensors").absolute(), **(sources or {})}
     outputs = {name: Path(f"out{suffix}").absolute() for name, suffix in onnx_model.rule.provides.items()}  # type: ignore[attr-defined]
     outputs["onnx"].unlink(missing_ok=True)
+    if data:
+        outputs["data"] = Path("out.onnx.data").absolute()
     export(inputs, outputs, {**PARAMS, **params})
     return outputs["onnx"].read_bytes()
 
@@ -361,9 +369,27 @@ def test_an_opset_the_exporter_does_not_know() -> None:
     assert "PyTorch's exporter cannot write opset 99" in refusal(opset=99)
 
 
+def test_weights_in_a_file_of_their_own() -> None:
+    net = NET.replace("Linear(4, 2)", "Linear(4, 2)\n        self.table = torch.nn.Buffer(torch.arange(1000.0), persistent=False)")
+    net = net.replace(".mean((2, 3)))", ".mean((2, 3))) + (image.mean() * self.table).sum()")
+    expected = onnxruntime.InferenceSession(run(net)).run(None, {"image": np.ones((1, 3, 8, 8), np.float32)})
+    first, report = run(net, data=True), Path("out.parity.json").read_bytes()
+    data = Path("out.onnx.data").read_bytes()
+    assert len(data) >= 4000 and len(first) < 4000 and json.loads(report)["verdict"] == "passed"
+    np.testing.assert_array_equal(
+        onnxruntime.InferenceSession("out.onnx").run(None, {"image": np.ones((1, 3, 8, 8), np.float32)})[0], expected[0]
+    )
+    assert (run(net, data=True), Path("out.onnx.data").read_bytes()) == (first, data)
+
+
+def test_the_older_exporter_has_no_external_data(declare: Declare) -> None:
+    with pytest.raises(DeclarationError, match="external_data: is for exporter='dynamo'"):
+        declare(onnx_model, **ATTRIBUTES, exporter="torchscript", opset=17, external_data=True)
+
+
 def test_a_model_too_large_for_one_file() -> None:
     net = network("return image + self.table.sum()").replace(
         "    def forward", "    def __init__(self):\n        super().__init__()\n"
         "        self.register_buffer('table', torch.zeros(1).expand(2**29 + 2**20), persistent=False)\n\n    def forward",
     )  # fmt: skip
-    assert "the model holds 2.0 GiB of weights, and an ONNX file holds at most 2 GiB" in refusal(net, weights={})
+    assert "the model holds 2.0 GiB of weights, and an ONNX file holds at most 2 GiB: set external_data=True" in refusal(net, weights={})

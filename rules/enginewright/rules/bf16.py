@@ -39,7 +39,7 @@ class Bf16(Conversion):
             mnemonic="Bf16",
             run="enginewright.rules.bf16:convert",
             inputs=self.conversion_inputs(context),
-            outputs={name: context.output(suffix) for name, suffix in self.provided().items()},
+            outputs=self.conversion_outputs(context),
             params={"exclude_ops": tuple(sorted(self.exclude_ops)), "gate": self.gate_params()},
             packages=(*GATE_PACKAGES, *self.packages),
             warm_up=WarmUp("enginewright.rules.bf16:warm_up", GATE_PACKAGES),

@@ -22,6 +22,8 @@ class Conversion(Gated):
     """
 
     provides: ClassVar[Mapping[str, str]] = {"onnx": ".onnx", "parity": ".parity.json"}
+    takes_data: ClassVar[bool] = False
+    """Whether models with external data, those over 2 GiB, can be converted."""
 
     model: Annotated[Label, Needs("onnx")]
     exclude_ops: tuple[str, ...] = ()
@@ -35,8 +37,20 @@ class Conversion(Gated):
 
     def conversion_inputs(self, context: Context) -> Mapping[str, Artifact]:
         """The model, and what the gate reads."""
-        found = {"model": context.input(self.model, "onnx"), **self.gate_inputs(context)}
+        found = {**self._data(context), "model": context.input(self.model, "onnx"), **self.gate_inputs(context)}
         return {**found, "reference": context.input(self.reference, "reference")} if self.reference else found
+
+    def conversion_outputs(self, context: Context) -> Mapping[str, Artifact]:
+        """What is provided, and a file for the weights where the model has one."""
+        found = {name: context.output(suffix) for name, suffix in self.provided().items()}
+        return {**found, "data": context.output(".onnx.data")} if self._data(context) else found
+
+    def _data(self, context: Context) -> Mapping[str, Artifact]:
+        """The file of the model's weights, where it has one of its own."""
+        found = {name: artifact for name, artifact in context.outputs(self.model).items() if name == "data"}
+        if found and not self.takes_data:
+            raise AttributeProblem("model", f"{self.model} has external data, with which {self.kind}() cannot deal: use fp16()")
+        return found
 
 
 def _reference(model: Label, lookup: Lookup) -> Label | None:

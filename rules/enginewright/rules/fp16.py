@@ -35,6 +35,7 @@ class Fp16(Conversion):
     """
 
     kind: ClassVar[str] = "fp16"
+    takes_data: ClassVar[bool] = True
 
     tolerance: Tolerance = _TOLERANCE
 
@@ -43,7 +44,7 @@ class Fp16(Conversion):
             mnemonic="Fp16",
             run="enginewright.rules.fp16:convert",
             inputs=self.conversion_inputs(context),
-            outputs={name: context.output(suffix) for name, suffix in self.provided().items()},
+            outputs=self.conversion_outputs(context),
             params={"exclude_ops": tuple(sorted(self.exclude_ops)), "gate": self.gate_params()},
             packages=(*_PACKAGES, *self.packages),
             warm_up=WarmUp("enginewright.rules.fp16:warm_up", _PACKAGES),
@@ -66,22 +67,33 @@ def convert(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Map
     import onnx_ir
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
+    from enginewright.model.external_data import read_typed, write
     from enginewright.model.gate import prove
     from enginewright.model.onnx_format import canonical_bytes, check_model, read_model
     from enginewright.model.operators import named
 
-    model = read_model(inputs["model"])
+    large = "data" in inputs
+    model = read_typed(inputs["model"], inputs["data"]) if large else read_model(inputs["model"])
     excluded = named(model, params["exclude_ops"], "exclude_ops", inputs["model"].name)
     # Inputs and outputs are converted too: as float32, each would cost a cast at run time.
     converted = convert_float_to_float16(
-        model, keep_io_types=False, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *excluded.types], node_block_list=excluded.names
+        model,
+        keep_io_types=False,
+        disable_shape_infer=large,
+        op_block_list=[*DEFAULT_OP_BLOCK_LIST, *excluded.types],
+        node_block_list=excluded.names,
     )
     # It appends the casts around operators that stay in float32 to the end of the graph.
     unsorted = onnx_ir.from_proto(converted)
     unsorted.graph.sort()
-    converted = onnx_ir.to_proto(unsorted)
-    content = canonical_bytes(converted)
-    check_model(converted, "the float16 model")
+    content: bytes | Path = outputs["onnx"]
+    if large:
+        write(unsorted, outputs["onnx"], outputs["data"])
+    else:
+        converted = onnx_ir.to_proto(unsorted)
+        content = canonical_bytes(converted)
+        check_model(converted, "the float16 model")
     if "reference" in inputs:
         prove("the float16 model", content, inputs, outputs["parity"], params["gate"], _ADVICE)
-    outputs["onnx"].write_bytes(content)
+    if isinstance(content, bytes):
+        outputs["onnx"].write_bytes(content)

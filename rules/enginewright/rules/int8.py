@@ -64,7 +64,7 @@ class Int8(Conversion):
             mnemonic="Int8",
             run="enginewright.rules.int8:convert",
             inputs={**self.conversion_inputs(context), **sample_inputs(context, self.calibration, self.preprocess)},
-            outputs={name: context.output(suffix) for name, suffix in self.provided().items()},
+            outputs=self.conversion_outputs(context),
             params={
                 "exclude_ops": tuple(sorted(self.exclude_ops)),
                 "calibration": sample_params(self.calibration, self.preprocess),

@@ -27,6 +27,8 @@ from enginewright.rules.gate import GATE_PACKAGES, Gated
 from enginewright.rules.samples import SampleFiles, check_samples, located_samples, sample_inputs, sample_params
 
 if TYPE_CHECKING:
+    import onnx
+    import onnx_ir
     import torch
     from numpy.typing import NDArray
 
@@ -60,6 +62,8 @@ class OnnxModel(Gated):
     input, or a .npy for a single one, whose first axis counts samples; a list of files, each of which ``preprocess``,
     ``FILE.py:FUNCTION``, makes a sample of; or ``FILE.py:FUNCTION``, a generator of samples. Without any they are drawn, always
     the same. See docs/parity.md.
+
+    A model of more than 2 GiB needs ``external_data``: its weights then lie in an output of their own, ``NAME.onnx.data``.
     """
 
     kind: ClassVar[str] = "onnx_model"
@@ -75,6 +79,7 @@ class OnnxModel(Gated):
     exporter: Literal["dynamo", "torchscript"] = "dynamo"
     samples: SampleFiles = ()
     preprocess: Annotated[str, Function()] | None = None
+    external_data: bool = False
 
     def check(self) -> None:
         super().check()
@@ -100,6 +105,11 @@ class OnnxModel(Gated):
             raise AttributeProblem("opset", f"is {self.opset}: PyTorch's exporter writes opset 18 and later; {hint}")
         if self.exporter == "torchscript" and self.opset < 16:
             raise AttributeProblem("opset", f"is {self.opset}: expected 16 or later")
+        if self.exporter == "torchscript" and self.external_data:
+            raise AttributeProblem("external_data", "is for exporter='dynamo': the other exporter cannot write so large a model")
+
+    def provided(self) -> Mapping[str, str]:
+        return {**self.provides, "data": ".onnx.data"} if self.external_data else self.provides
 
     def action(self, context: Context) -> Action:
         file, _, function = self.module.partition(":")
@@ -112,7 +122,7 @@ class OnnxModel(Gated):
                 **sample_inputs(context, self.samples, self.preprocess),
                 **self.gate_inputs(context),
             },
-            outputs={name: context.output(suffix) for name, suffix in self.provides.items()},
+            outputs={name: context.output(suffix) for name, suffix in self.provided().items()},
             params={
                 "function": function,
                 # Pairs: a JSON object has no order, and forward() takes its arguments in one.
@@ -152,12 +162,10 @@ def export(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapp
     Raises ActionError with the user's own file and line where they failed, and where the export is not within tolerance.
     """
     os.environ[_CACHE] = tempfile.gettempdir()
-    import onnx_ir
     import torch
 
     from enginewright.model.exporters import dynamo, torchscript
     from enginewright.model.gate import judge, text_of
-    from enginewright.model.onnx_format import canonical_bytes, check_model
     from enginewright.model.reference import Reference, write_reference
     from enginewright.model.runtime import outputs_of
     from enginewright.model.samples import InputSpec, declared, drawn
@@ -172,19 +180,8 @@ def export(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapp
 
     specs = [InputSpec(*spec) for spec in params["inputs"]]
     given = (module, specs, params["dims"], params["outputs"], params["opset"], inputs["module"])
-    if params["exporter"] == "torchscript":
-        model = torchscript(*given)
-    else:
-        graph = dynamo(*given)
-        size = sum(value.const_value.nbytes for value in graph.graph.initializers.values() if value.const_value is not None)
-        if size > _LARGEST_WEIGHTS:
-            raise ActionError(
-                f"the model holds {size / 2**30:.1f} GiB of weights, and an ONNX file holds at most 2 GiB: "
-                "split the model, or store its weights in a smaller type (module.half())"
-            )
-        model = onnx_ir.to_proto(graph)
-    content = canonical_bytes(model)
-    check_model(model, "the exported model")
+    model: onnx.ModelProto | onnx_ir.Model = torchscript(*given) if params["exporter"] == "torchscript" else dynamo(*given)
+    content = _written(model, outputs)
 
     samples = list(declared(*located_samples(inputs, params["samples"]), specs)) if params["samples"] else drawn(specs, params["dims"])
     expected = [_forward(module, sample, specs, params["outputs"], inputs["module"]) for sample in samples]
@@ -193,7 +190,31 @@ def export(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapp
     report = judge(what, outputs_of(content, samples, what), reference, params["gate"], inputs.get("metric"), _ADVICE)
     write_reference(outputs["reference"], reference)
     outputs["parity"].write_text(text_of(report), encoding="utf-8")
-    outputs["onnx"].write_bytes(content)
+    if isinstance(content, bytes):
+        outputs["onnx"].write_bytes(content)
+
+
+def _written(model: onnx.ModelProto | onnx_ir.Model, outputs: Mapping[str, Path]) -> bytes | Path:
+    """A model's canonical bytes, checked; or the file they are in already, when its weights have a file of their own."""
+    import onnx_ir
+
+    from enginewright.model.external_data import write
+    from enginewright.model.onnx_format import canonical_bytes, check_model
+
+    if isinstance(model, onnx_ir.Model):
+        if "data" in outputs:
+            write(model, outputs["onnx"], outputs["data"])
+            return outputs["onnx"]
+        size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
+        if size > _LARGEST_WEIGHTS:
+            raise ActionError(
+                f"the model holds {size / 2**30:.1f} GiB of weights, and an ONNX file holds at most 2 GiB: set external_data=True, which "
+                "puts the weights into a file of their own, or store them in a smaller type (module.half())"
+            )
+        model = onnx_ir.to_proto(model)
+    content = canonical_bytes(model)
+    check_model(model, "the exported model")
+    return content
 
 
 def _forward(
