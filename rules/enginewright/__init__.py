@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from enginewright.rules.onnx import onnx_model
     from enginewright.rules.onnx_file import onnx_file
     from enginewright.rules.python_action import python_action
+    from enginewright.workspace.glob import glob
 
 _HOMES = {
     "bf16": "rules.bf16",
     "checkpoint": "rules.checkpoint",
     "files_layer": "rules.layer",
     "fp16": "rules.fp16",
+    "glob": "workspace.glob",
     "image": "rules.image",
     "int8": "rules.int8",
     "model_image": "rules.model_image",
@@ -44,6 +46,7 @@ __all__ = [
     "checkpoint",
     "files_layer",
     "fp16",
+    "glob",
     "image",
     "int8",
     "model_image",
