@@ -28,7 +28,7 @@ def make(inputs, outputs, params):
     tensors = {{}}
     for i in range({LAYERS}):
         tensors[f"{{i}}.weight"] = torch.randn({WIDTH}, {WIDTH}, generator=draw) / {WIDTH} ** 0.5
-        tensors[f"{{i}}.bias"] = torch.zeros({WIDTH})
+        tensors[f"{{i}}.bias"] = torch.full(({WIDTH},), 0.1)
     save_file(tensors, outputs["checkpoint"])
 """
 BUILD = f"""
