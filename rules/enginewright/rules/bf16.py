@@ -53,7 +53,9 @@ def warm_up() -> None:
     """Import what every conversion needs."""
     import onnxruntime  # noqa: F401
 
-    from enginewright.model import bfloat16, gate, onnx_format  # noqa: F401
+    from enginewright.model.bfloat16 import to_bfloat16  # noqa: F401
+    from enginewright.model.gate import prove  # noqa: F401
+    from enginewright.model.onnx_format import read_model  # noqa: F401
 
 
 def convert(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:

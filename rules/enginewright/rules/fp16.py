@@ -58,7 +58,8 @@ def warm_up() -> None:
     """Import what every conversion needs."""
     from onnxruntime.transformers import float16  # noqa: F401
 
-    from enginewright.model import gate, onnx_format  # noqa: F401
+    from enginewright.model.gate import prove  # noqa: F401
+    from enginewright.model.onnx_format import read_model  # noqa: F401
 
 
 def convert(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:

@@ -81,7 +81,8 @@ int8 = declaration(Int8)
 def warm_up() -> None:
     """Import what every conversion needs."""
     _import_quantization()
-    from enginewright.model import gate, onnx_format  # noqa: F401
+    from enginewright.model.gate import prove  # noqa: F401
+    from enginewright.model.onnx_format import read_model  # noqa: F401
 
 
 def convert(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:

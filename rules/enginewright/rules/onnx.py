@@ -153,7 +153,9 @@ def warm_up() -> None:
     with torch.no_grad():
         traced = torch.export.export(torch.nn.Linear(1, 1), (torch.zeros(1, 1),))
         torch.onnx.export(traced, opset_version=20, dynamo=True, verbose=False)
-    from enginewright.model import exporters, gate, onnx_format  # noqa: F401
+    from enginewright.model.exporters import dynamo  # noqa: F401
+    from enginewright.model.gate import prove  # noqa: F401
+    from enginewright.model.onnx_format import read_model  # noqa: F401
 
 
 def export(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
