@@ -1,4 +1,6 @@
-from enginewright import checkpoint, fp16, onnx_model, tensor, tensorrt_engine
+from enginewright import bf16, checkpoint, fp16, int8, onnx_model, tensor, tensorrt_engine
+
+PHOTOGRAPHS = [f"dist://scikit-learn/sklearn/datasets/images/{name}.jpg" for name in ("china", "flower")]
 
 checkpoint(
     name="weights",
@@ -11,7 +13,20 @@ onnx_model(
     inputs={"image": tensor("float32", ("batch", 3, 224, 224))},
     outputs=["logits"],
     dims={"batch": (1, 8, 32)},
-    packages=["efficientnet-lite-pytorch"],
+    samples=PHOTOGRAPHS,
+    preprocess="photographs.py:prepare",
+    packages=["efficientnet-lite-pytorch", "pillow"],
 )
 fp16(name="onnx_fp16", model=":onnx")
+bf16(name="onnx_bf16", model=":onnx")
+int8(
+    name="onnx_int8",
+    model=":onnx",
+    # Enough to show how it is done. To ship a model, take some hundred images like those it will see.
+    calibration=PHOTOGRAPHS,
+    preprocess="photographs.py:tiles",
+    metric="photographs.py:top1",
+    floor=1.0,
+    packages=["pillow"],
+)
 tensorrt_engine(name="engine", model=":onnx_fp16", archs=["sm_75", "sm_80", "sm_86", "sm_89", "sm_120"])

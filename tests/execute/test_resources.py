@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from enginewright.execute.resources import Need, Resources, machine_memory, need, parse_size
+from enginewright.execute.resources import Need, Resources, alone_on_gpu, machine_memory, need, parse_size
 
 
 @pytest.mark.parametrize(
@@ -68,3 +69,29 @@ def test_one_action_at_a_time_has_a_gpu() -> None:
 
 def test_what_needs_more_than_there_is_runs_alone() -> None:
     assert most_at_once(Resources(2, 10), [Need(1, 50), Need(1, 3), Need(1, 3)], lambda each: each.memory) == 50
+
+
+@pytest.mark.parametrize("gpu", ["sm_90", ""])
+def test_builds_in_other_workspaces_keep_off_the_gpu_too(tmp_path: Path, gpu: str) -> None:
+    (tmp_path / "nvidia0").touch()
+    entered, leave = threading.Event(), threading.Event()
+
+    def other_build() -> None:
+        with alone_on_gpu(gpu, lambda: False, tmp_path / "nvidia0"):
+            entered.set()
+            leave.wait(60)
+
+    other = threading.Thread(target=other_build)
+    with alone_on_gpu(gpu, lambda: False, tmp_path / "nvidia0"):
+        other.start()
+        assert entered.wait(0.5) == (gpu == "")
+    assert entered.wait(60)
+    # A build that was interrupted does not go on waiting.
+    with alone_on_gpu(gpu, lambda: True, tmp_path / "nvidia0"):
+        leave.set()
+    other.join()
+
+
+def test_a_machine_without_a_gpu_has_nothing_to_wait_for(tmp_path: Path) -> None:
+    with alone_on_gpu("sm_90", lambda: False, tmp_path / "nvidia0"), alone_on_gpu("sm_90", lambda: False, tmp_path / "nvidia0"):
+        pass

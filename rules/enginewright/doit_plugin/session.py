@@ -53,7 +53,12 @@ def _load(root: Path, settings: Settings, snapshot: Snapshot) -> Loaded:
     found = find_packages(root, settings.packages)
     watched = ["pyproject.toml", *found.watched, *watched_installation()]
     snapshot.watch(watched)
-    graph = analyse(load_packages(root, found.packages))
+
+    def watch(folder: str) -> None:
+        snapshot.watch([folder])
+        watched.append(folder)
+
+    graph = analyse(load_packages(root, found.packages, watch))
     return Loaded(graph, set(graph.deps), Installation(), watched)
 
 

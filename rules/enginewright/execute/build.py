@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
 from pathlib import Path
@@ -25,9 +25,9 @@ from enginewright.execute.ledger import LEDGER, Draft
 from enginewright.execute.local import Executor, Input
 from enginewright.execute.memory import STATE, Loaded, remember
 from enginewright.execute.platform import host_platform, unmet
-from enginewright.execute.resources import Need, Resources, machine_memory, need
+from enginewright.execute.resources import Need, Resources, alone_on_gpu, machine_memory, need
 from enginewright.execute.workers import Workers
-from enginewright.graph.action import Artifact
+from enginewright.graph.action import Action, Artifact
 from enginewright.graph.dag import Target
 from enginewright.graph.key import Material, material
 from enginewright.graph.label import Label
@@ -151,7 +151,7 @@ class Build:
         for label in wanted:
             target = self.graph.targets[label]
             if target.action is not None:
-                if not unmet(target.action.requires):
+                if not self._unmet(target):
                     self._toolchain(target)
                 for artifact in target.action.inputs.values():
                     if not self._made(target, artifact):
@@ -174,12 +174,12 @@ class Build:
         """Of targets given with all they depend on, dependencies first: those that `cannot_run`, and why."""
         found: dict[Label, str] = {}
         for label in labels:
-            outcome, action = self.outcomes.get(label), self.graph.targets[label].action
+            outcome, target = self.outcomes.get(label), self.graph.targets[label]
             if outcome is not None and outcome.status is Status.SKIPPED:
                 found[label] = outcome.reason
             elif not self.done(label):
                 behind = (_passed_on(dep, found[dep]) for dep in self.graph.deps[label] if dep in found)
-                if reason := (unmet(action.requires) if action else "") or next(behind, ""):
+                if reason := (self._unmet(target) if target.action else "") or next(behind, ""):
                     found[label] = reason
         return found
 
@@ -210,8 +210,8 @@ class Build:
             if dep in self.outcomes and self.outcomes[dep].status is Status.SKIPPED:
                 return Outcome(label, Status.SKIPPED, reason=_passed_on(dep, self.outcomes[dep].reason))
         # What this machine cannot run may still have been run by another that shares the store.
-        outcome = self._reuse(target)
-        if outcome is None and (reason := unmet(target.action.requires)):
+        outcome = None if self._lacks(target) else self._reuse(target)
+        if outcome is None and (reason := self._unmet(target)):
             return Outcome(label, Status.SKIPPED, reason=reason)
         return outcome
 
@@ -253,7 +253,8 @@ class Build:
     def run(self, label: Label) -> Outcome:
         """Run a target's action and put its outputs in place. A failure is an outcome, not an exception."""
         target = self.graph.targets[label]
-        with self._work() as worker, self._resources.hold(self._need(target)):
+        need = self._need(target)
+        with self._work() as worker, self._resources.hold(need), alone_on_gpu(need.gpu, lambda: self._closing):
             if self._closing:  # after Ctrl-C, doit's threads go on for a while
                 return Outcome(label, Status.FAILED, reason="was interrupted")
             self.outcomes[label] = self._run(target, worker)
@@ -287,8 +288,13 @@ class Build:
             inputs = self._inputs(target)
             material = self._material(target, inputs)
             key = material.key()
-            with self._executor.run(label, target.action, material, inputs, self.log(label)) as result:
+            with (
+                self._offering(target, previous) as (action, offered),
+                self._executor.run(label, action, material, {**inputs, **offered}, self.log(label)) as result,
+            ):
                 self._actions.put(result)
+                if action.previous:
+                    self._actions.set_latest(str(label), result.key)
                 digests = {name: output.digest for name, output in result.outputs.items()}
                 if not all(self._place(artifact, digests[name]) for name, artifact in target.action.outputs.items()):
                     raise ActionError("its outputs vanished from the store: is another process clearing it?")
@@ -370,6 +376,30 @@ class Build:
             for name, artifact in target.action.inputs.items()
         }
 
+    @contextmanager
+    def _offering(self, target: Target, key: str) -> Iterator[tuple[Action, dict[str, Input]]]:
+        """The action of a target, with what its last result offers to its next run, and that by input name.
+
+        The last result is that of this key or, where this workspace has none, the latest in the store. Who has a target forgotten
+        wants it made from nothing.
+        """
+        action = target.action
+        assert action is not None
+        last = None
+        if action.previous and self.reason(target.label) != "forgotten":
+            last = self.record(key) if key else self._actions.latest(str(target.label))
+        if last is None:
+            yield action, {}
+            return
+        with tempfile.TemporaryDirectory(dir=self._staging) as folder:
+            offered = {}
+            for name in action.previous:
+                place = Path(folder, name)
+                if name in last.outputs and self._store.place(last.outputs[name].digest, place, self._staging):
+                    offered[f"previous/{name}"] = Input(place, last.outputs[name].digest)
+            artifacts = {name: Artifact(f"{action.outputs[name.partition('/')[2]].path}.previous") for name in offered}
+            yield replace(action, inputs={**action.inputs, **artifacts}), offered
+
     def _source(self, target: Target, artifact: Artifact) -> Input:
         try:
             location = locate(self._root, artifact)
@@ -397,6 +427,23 @@ class Build:
             return self._loaded.installation.toolchain(target.action.packages).versions
         except LookupError as error:
             raise DeclarationError(f"{target}: {error}") from None
+
+    def _unmet(self, target: Target) -> str:
+        """Why this machine cannot run a target's action; empty when it can."""
+        assert target.action is not None
+        return unmet(target.action.requires) or self._lacks(target)
+
+    def _lacks(self, target: Target) -> str:
+        """Which distribution is missing for a target that needs a GPU: such are for machines that are set up for them.
+
+        For any other it is a mistake, which `_toolchain` raises.
+        """
+        if target.action is not None and "gpu" in target.action.requires:
+            try:
+                self._loaded.installation.toolchain(target.action.packages)
+            except LookupError as error:
+                return f"cannot run here: {error}"
+        return ""
 
     def _intact(self, artifact: Artifact, digest: str) -> bool:
         """Whether an output is in place, with the bytes of this digest."""

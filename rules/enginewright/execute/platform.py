@@ -10,9 +10,6 @@ from collections.abc import Mapping
 
 from enginewright.execute.resources import machine_memory, parse_size
 
-_MAJOR, _MINOR = 75, 76
-"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of the CUDA driver API."""
-
 
 @functools.cache
 def host_platform() -> str:
@@ -23,23 +20,9 @@ def host_platform() -> str:
 @functools.cache
 def gpus() -> tuple[str, ...]:
     """The architectures of the GPUs at hand, such as ``("sm_90",)``, asked of the CUDA driver; none without a driver."""
-    import ctypes
+    from enginewright.tensorrt.cuda import architectures
 
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return ()
-    count = ctypes.c_int(0)
-    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
-        return ()
-    found = []
-    for ordinal in range(count.value):
-        device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-        cuda.cuDeviceGet(ctypes.byref(device), ordinal)
-        cuda.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device)
-        cuda.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device)
-        found.append(f"sm_{major.value}{minor.value}")
-    return tuple(found)
+    return architectures()
 
 
 def unmet(requires: Mapping[str, str]) -> str:

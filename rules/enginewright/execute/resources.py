@@ -6,16 +6,20 @@ declare is what it took the last time. An action that needs more than is free wa
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_GPU = Path("/dev/nvidia0")
+_POLL_SECONDS = 0.2
 
 
 class Need(NamedTuple):
@@ -47,6 +51,26 @@ def machine_memory() -> int:
         return min(total, int(_CGROUP_LIMIT.read_text()))
     except (OSError, ValueError):  # no such limit: there is no file, or it says "max"
         return total
+
+
+@contextmanager
+def alone_on_gpu(gpu: str, given_up: Callable[[], bool], device: Path = _GPU) -> Iterator[None]:
+    """Wait until no action of another build on this machine has a GPU, or this one is given up, and keep others waiting.
+
+    Two at once would disturb what each measures. The lock is on the driver's device file, which builds in all workspaces and of
+    all users have in common. Nothing happens for an action without a GPU, or where there is no such file.
+    """
+    if not gpu or not os.access(device, os.R_OK):
+        yield
+        return
+    with open(device, "rb", buffering=0) as file:
+        while not given_up():
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(_POLL_SECONDS)
+        yield
 
 
 class Resources:

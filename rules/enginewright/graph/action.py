@@ -44,7 +44,10 @@ class Action:
     ``run`` names a module-level function, ``module:function``, which is called in a sandbox as
     ``function(inputs, outputs, params)``; ``inputs`` and ``outputs`` map the names given here to `pathlib.Path`.
     ``packages`` are the distributions the function imports; they and what they require are the action's toolchain, and
-    nothing else that is installed can be imported. ``warm_up`` is what its process is forked from; None asks for a fresh
+    nothing else that is installed can be imported. ``previous`` names outputs that are offered to the action's next run, as inputs
+    ``previous/NAME``, when the store has the last result of this target. They are not in the action key, so it must not matter to what the
+    other outputs mean whether they are there: measurements that a run may save itself, and nothing else. What depends on the
+    target does not see them. ``warm_up`` is what its process is forked from; None asks for a fresh
     process, for libraries in which one action would leave traces for the next. ``requires`` holds Bazel's execution requirements, such as
     ``{"gpu": "sm_90"}``; an action is skipped where they cannot be met.
     """
@@ -57,3 +60,4 @@ class Action:
     packages: tuple[str, ...] = ()
     requires: Mapping[str, str] = field(default_factory=dict)
     warm_up: WarmUp | None = LIGHT
+    previous: tuple[str, ...] = ()

@@ -205,7 +205,7 @@ def _ordered(deps: Mapping[Label, tuple[Label, ...]], known: Mapping[Label, Decl
 def _analyse_one(label: Label, each: Declared, deps: tuple[Label, ...], done: Mapping[Label, Target]) -> Target:
     def outputs(dep: Label) -> Mapping[str, Artifact]:
         action = done[dep].action
-        return action.outputs if action else {}
+        return {name: artifact for name, artifact in action.outputs.items() if name not in action.previous} if action else {}
 
     try:
         action = each.rule.action(Context(label, outputs))

@@ -66,6 +66,7 @@ def _pack_target(target: Target) -> bytes:
         action.packages,
         dict(action.requires),
         action.warm_up and tuple(action.warm_up),
+        action.previous,
     )
     return marshal.dumps((target.kind, tuple(target.location), packed, dict(target.attributes)), 4)
 
@@ -74,7 +75,7 @@ def _unpack_target(label: Label, deps: tuple[Label, ...], body: bytes) -> Target
     kind, location, packed, attributes = marshal.loads(body)
     action = None
     if packed is not None:
-        mnemonic, run, inputs, outputs, params, packages, requires, warm_up = packed
+        mnemonic, run, inputs, outputs, params, packages, requires, warm_up, previous = packed
         action = Action(
             mnemonic=mnemonic,
             run=run,
@@ -84,6 +85,7 @@ def _unpack_target(label: Label, deps: tuple[Label, ...], body: bytes) -> Target
             packages=packages,
             requires=requires,
             warm_up=warm_up and WarmUp(*warm_up),
+            previous=previous,
         )
     return Target(label, kind, Location(*location), deps, action, attributes)
 

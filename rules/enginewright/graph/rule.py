@@ -129,11 +129,15 @@ class Declared(NamedTuple):
 
 
 class Loading:
-    """The BUILD.py being read now: calls of rules land in ``declared``."""
+    """The BUILD.py being read now: calls of rules land in ``declared``.
 
-    def __init__(self, package: str, path: str) -> None:
+    ``list_files`` gives the names of the files in a folder of the package.
+    """
+
+    def __init__(self, package: str, path: str, list_files: Callable[[str], list[str]] | None = None) -> None:
         self.package = package
         self.path = path
+        self.list_files = list_files
         self.declared: list[Declared] = []
 
     def caller(self) -> Location:

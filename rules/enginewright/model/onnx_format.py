@@ -25,6 +25,13 @@ _OTHER_FORMATS = {b"PK\x03\x04": "a PyTorch checkpoint (or another zip archive)"
 
 def read_model(path: Path) -> onnx.ModelProto:
     """The ONNX model in the file ``path``, checked. Raises ActionError for anything else."""
+    model = parse_model(path)
+    check_model(model, path.name)
+    return model
+
+
+def parse_model(path: Path) -> onnx.ModelProto:
+    """The ONNX model in the file ``path``, without weights that lie in another. Raises ActionError for what cannot be one."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -37,13 +44,11 @@ def read_model(path: Path) -> onnx.ModelProto:
     if content[8:9] == b"{":
         raise ActionError(f"{path.name} is a safetensors file, not an ONNX model. Export it first: onnx_model(name=..., checkpoint=...)")
     try:
-        model = onnx.load_model_from_string(content)
+        return onnx.load_model_from_string(content)
     except DecodeError:
         raise ActionError(
             f"{path.name} is not an ONNX model, or a truncated one: it does not parse. Build it again, or fetch it again"
         ) from None
-    check_model(model, path.name)
-    return model
 
 
 def check_model(model: onnx.ModelProto, name: str) -> None:

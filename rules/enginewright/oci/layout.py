@@ -99,3 +99,22 @@ def _link_blob(blobs: Path, descriptor: Descriptor, blob: Path) -> None:
     # Layers with different labels may still be the same bytes.
     if not placed.is_symlink():
         placed.symlink_to(blob.resolve())
+
+
+def read_layout(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """The manifest and the configuration of the one image in a layout, and the manifest's digest.
+
+    Raises ActionError for a folder that is no such layout.
+    """
+    try:
+        (entry,) = json.loads((folder / "index.json").read_bytes())["manifests"]
+        digest = Descriptor.from_json(entry).digest
+        manifest = _read_blob(folder, digest)
+        return manifest, _read_blob(folder, manifest["config"]["digest"]), digest
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ActionError(f"{folder} is not the layout of one image ({error}): build it again") from None
+
+
+def _read_blob(folder: Path, digest: str) -> dict[str, Any]:
+    content = (folder / "blobs" / "sha256" / digest.removeprefix("sha256:")).read_bytes()
+    return dict(json.loads(content))

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from enginewright.errors import ActionError
 from enginewright.graph.action import Action, WarmUp
-from enginewright.graph.attributes import AttributeProblem, Source
+from enginewright.graph.attributes import Source
 from enginewright.graph.rule import Context, Rule, declaration
-from enginewright.model.checksum import sha256_of
+from enginewright.model.pin import check_pin, verify_pin
 
 if TYPE_CHECKING:
     import torch
@@ -42,12 +42,7 @@ class Checkpoint(Rule):
     key: str | None = None
 
     def check(self) -> None:
-        if self.sha256 is None and self.src.startswith("dist://"):
-            raise AttributeProblem(
-                "sha256", "missing: a file that comes from a distribution is pinned by its SHA-256 (sha256sum prints it)"
-            )
-        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
-            raise AttributeProblem("sha256", f"expected 64 lower-case hexadecimal digits, got {self.sha256!r}")
+        check_pin(self.src, self.sha256)
 
     def action(self, context: Context) -> Action:
         return Action(
@@ -77,8 +72,7 @@ def canonicalise(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params
     from safetensors.torch import save_file
 
     src = inputs["src"]
-    if params["sha256"] is not None:
-        _verify(src, params["sha256"])
+    verify_pin(src, params["sha256"])
     content = _state_dict(_load(src), src.name, params["key"])
     for name, value in content.items():
         if value.layout is not torch.strided or value.is_quantized:
@@ -86,15 +80,6 @@ def canonicalise(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params
     # Tied tensors share memory, which safetensors refuses; a copy of each keeps every name that load_state_dict() will ask for.
     # It is safetensors that orders them, by alignment and then by name.
     save_file({name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in content.items()}, outputs["checkpoint"])
-
-
-def _verify(src: Path, expected: str) -> None:
-    found = sha256_of(src)
-    if found != expected:
-        raise ActionError(
-            f"{src.name}: its SHA-256 is not the declared one\n  expected {expected}\n  found    {found}\n"
-            "If you trust this file, write the digest that was found into sha256; if not, fetch the right one."
-        )
 
 
 def _load(src: Path) -> Any:

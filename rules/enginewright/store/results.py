@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from enginewright.store.files import write_atomically
 
 
@@ -43,7 +45,7 @@ class Result:
 
 
 class ActionCache:
-    """Result records below one folder, ``ab/abcdef....json`` for key ``abcdef...``."""
+    """Result records below one folder, ``ab/abcdef....json`` for key ``abcdef...``; in ``latest/``, the keys of targets that ask for it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -74,6 +76,22 @@ class ActionCache:
         path.parent.mkdir(exist_ok=True)
         record = {**vars(result), "outputs": {name: vars(output) for name, output in result.outputs.items()}}
         write_atomically(path, json.dumps(record, sort_keys=True).encode() + b"\n")
+
+    def set_latest(self, target: str, key: str) -> None:
+        """Take note that the latest result of a target, which this text names, is that of this key."""
+        path = self._latest(target)
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, key.encode())
+
+    def latest(self, target: str) -> Result | None:
+        """The latest result of a target in any workspace, if it was noted, and is still there."""
+        try:
+            return self.get(self._latest(target).read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _latest(self, target: str) -> Path:
+        return self._root / "latest" / f"{xxhash.xxh3_128_hexdigest(target.encode())}.key"
 
     def drop(self, key: str) -> None:
         """Forget the result of this key, if there is one."""

@@ -6,7 +6,7 @@ import builtins
 import os
 import re
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -67,14 +67,26 @@ def _subfolders(folder: Path) -> list[str]:
         return []
 
 
-def load_packages(root: Path, packages: Iterable[str]) -> Mapping[str, list[Declared]]:
-    """Run each package's BUILD.py and collect what it declares. Raises DeclarationError, naming file and line."""
-    return {package: _load(root, package) for package in packages}
+def load_packages(root: Path, packages: Iterable[str], watch: Callable[[str], None] = lambda folder: None) -> Mapping[str, list[Declared]]:
+    """Run each package's BUILD.py and collect what it declares. Raises DeclarationError, naming file and line.
+
+    ``watch`` is called with each folder, relative to ``root``, before its files are listed: other files would be other declarations.
+    """
+    return {package: _load(root, package, watch) for package in packages}
 
 
-def _load(root: Path, package: str) -> list[Declared]:
+def _load(root: Path, package: str, watch: Callable[[str], None]) -> list[Declared]:
+    def list_files(below: str) -> list[str]:
+        folder = f"{package}/{below}" if below else package
+        watch(folder)
+        try:
+            with os.scandir(root / folder) as entries:
+                return [entry.name for entry in entries if entry.is_file()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     path = f"{package}/{BUILD_FILE}"
-    into = Loading(package, path)
+    into = Loading(package, path, list_files)
     try:
         source = (root / path).read_text(encoding="utf-8")
         code = compile(source, path, "exec", dont_inherit=True)

@@ -18,7 +18,7 @@ from enginewright.errors import ActionError, DeclarationError
 from enginewright.graph.action import Action
 from enginewright.graph.rule import Rule
 from enginewright.model.onnx_format import canonical_bytes
-from enginewright.rules.precision import convert, fp16
+from enginewright.rules.fp16 import convert, fp16
 
 WEIGHT = np.linspace(-1, 1, 8, dtype=np.float32).reshape(4, 2)
 
@@ -36,13 +36,13 @@ CLAMPED = "z = MatMul(x, w) low = Constant<value_float = 0.5>() y = Max(z, low)"
 
 def run(tmp_path: Path, given: onnx.ModelProto, exclude_ops: tuple[str, ...] = ()) -> onnx.ModelProto:
     (tmp_path / "net.onnx").write_bytes(given.SerializeToString())
-    convert({"model": tmp_path / "net.onnx"}, {"onnx": tmp_path / "out.onnx"}, {"exclude_ops": exclude_ops})
+    convert({"model": tmp_path / "net.onnx"}, {"onnx": tmp_path / "out.onnx"}, {"exclude_ops": exclude_ops, "gate": None})
     return onnx.load(tmp_path / "out.onnx")
 
 
 def refusal(tmp_path: Path, src: Path, exclude_ops: tuple[str, ...] = ()) -> str:
     with pytest.raises(ActionError) as caught:
-        convert({"model": src}, {"onnx": tmp_path / "out.onnx"}, {"exclude_ops": exclude_ops})
+        convert({"model": src}, {"onnx": tmp_path / "out.onnx"}, {"exclude_ops": exclude_ops, "gate": None})
     assert not (tmp_path / "out.onnx").exists()
     return str(caught.value)
 
@@ -50,7 +50,8 @@ def refusal(tmp_path: Path, src: Path, exclude_ops: tuple[str, ...] = ()) -> str
 def test_a_declaration_becomes_an_action(declare: Callable[..., Rule], action_of: Callable[[Rule], Action]) -> None:
     action = action_of(declare(fp16, name="half", model=":onnx", exclude_ops=["Max", "Clip"]))
     assert action.outputs["onnx"].path == "build/models/x/half.onnx"
-    assert action.params == {"exclude_ops": ("Clip", "Max")}
+    assert action.params["exclude_ops"] == ("Clip", "Max")
+    assert action.params["gate"]["tolerance"] == {"max_abs": None, "max_rel": None, "cosine": 0.999}  # type: ignore[index, call-overload]
 
 
 def test_a_wrong_declaration_is_refused(declare: Callable[..., Rule]) -> None:
@@ -107,7 +108,7 @@ def test_canonical_bytes_reach_subgraphs() -> None:
 def test_an_operator_that_the_model_lacks(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(model(PRODUCT).SerializeToString())
     message = refusal(tmp_path, tmp_path / "net.onnx", ("Matmul",))
-    assert message == "exclude_ops: no operator of net.onnx has the type 'Matmul' (did you mean 'MatMul'?)"
+    assert message == "exclude_ops: no operator of net.onnx has the type 'Matmul' (did you mean 'MatMul'?), and none that name"
 
 
 def pth(path: Path) -> None:

@@ -1,0 +1,200 @@
+"""``doit inspect``: what an engine, an ONNX model or an image is, and whether it is whole and could run here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from doit.exceptions import InvalidCommand
+
+from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.session import open_build, select, user_errors
+from enginewright.doit_plugin.units import show_size
+from enginewright.doit_plugin.why import OPT_JSON
+from enginewright.errors import ActionError
+from enginewright.execute.platform import gpus
+from enginewright.graph.label import Label
+
+Facts = Mapping[str, Any]
+
+_NO_SETTINGS = "all are TensorRT's choice"
+
+
+class InspectCommand(Command):
+    """Describes one output. Changes nothing, and builds nothing."""
+
+    name = "inspect"
+    doc_purpose = "say what an engine, an ONNX model or an image is"
+    doc_usage = "LABEL | FILE.engine | FILE.onnx"
+    doc_description = (
+        "Prints what the sidecar of an engine says, whether the engine file is the one that it describes, and whether this machine"
+        " could run it; where it can, also the engine's layers. Of an ONNX model it prints inputs, outputs, operators and sizes, of an"
+        " image its layers. A file need not be in a workspace; the sidecar of an engine lies beside it, under the same name with .json."
+    )
+    cmd_options = (OPT_JSON,)
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Describe the one thing in ``args``."""
+        if len(args) != 1:
+            raise InvalidCommand("doit inspect takes one label or file, as in: doit inspect models/minilm:engine_sm_80")
+        kind, paths = _file(Path(args[0])) if ":" not in args[0] else self._target(args[0], params)
+        gather, show = _KINDS[kind]
+        try:
+            with user_errors():
+                facts = {"kind": kind, "file": str(paths[0]), **gather(*paths)}
+        except ActionError as error:
+            raise InvalidCommand(str(error)) from None
+        if params["json"]:
+            print(json.dumps(facts, indent=1))
+        else:
+            print(f"{args[0]}: {next(lines := show(facts))}", *lines, sep="\n")
+        return 0
+
+    def _target(self, text: str, params: Any) -> tuple[str, tuple[Path, ...]]:
+        """The kind of thing a target makes, and the files that tell of it, which must be there."""
+        self.loader.setup(params)
+        build = open_build(Path.cwd(), look_only=True)
+        (label,) = select(build, [text])
+        action = build.graph.targets[label].action
+        if action is None:
+            members = ", ".join(map(str, build.graph.deps[label][:8]))
+            raise InvalidCommand(f"{label} is a group: inspect one of its members ({members})")
+        for kind, names in _OUTPUTS.items():
+            if set(names) <= set(action.outputs):
+                paths = tuple(Path(action.outputs[name].path) for name in names)
+                return kind, _there(paths, label)
+        raise InvalidCommand(
+            f"{label} is a {build.graph.targets[label].kind}: doit inspect knows engines, ONNX models and images;"
+            f" its outputs are {', '.join(artifact.path for artifact in action.outputs.values())}"
+        )
+
+
+def _there(paths: tuple[Path, ...], label: Label) -> tuple[Path, ...]:
+    for path in paths:
+        if not path.exists():
+            raise InvalidCommand(f"{path} does not exist: doit build {label}")
+    return paths
+
+
+def _file(path: Path) -> tuple[str, tuple[Path, ...]]:
+    if not path.is_file():
+        raise InvalidCommand(f"{path}: there is no such file; a label has a colon, as models/minilm:engine_sm_80")
+    if path.suffix == ".onnx":
+        return "onnx", (path,)
+    sidecar = path.with_suffix(".json")
+    if path.suffix != ".engine" or not sidecar.is_file():
+        what = f"{sidecar.name}, its sidecar, is not beside it" if path.suffix == ".engine" else "it is no .engine and no .onnx file"
+        raise InvalidCommand(f"{path}: {what}")
+    return "engine", (path, sidecar)
+
+
+def _engine(engine: Path, beside: Path) -> Facts:
+    from enginewright.tensorrt import run, sidecar
+
+    facts = sidecar.read(beside)
+    damage = sidecar.damage(engine, facts)
+    unfit = sidecar.unfit(facts, gpus(), _installed())
+    plugins = any(name.startswith("plugins/") for name in facts["sources"])  # which are not beside the engine
+    layers = None if damage or unfit or plugins else run.layers_of(engine, facts)
+    return {"sidecar": facts, "damage": damage, "unfit": unfit, "layers": layers}
+
+
+def _installed() -> dict[str, str]:
+    """The versions of the backends that are installed, by the names of their modules."""
+    from enginewright.tensorrt.backend import DISTRIBUTIONS
+
+    found = {}
+    for module, distribution in DISTRIBUTIONS.items():
+        try:
+            found[module] = metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _show_engine(facts: Facts) -> Iterator[str]:
+    sidecar = facts["sidecar"]
+    engine, backend = sidecar["engine"], sidecar["backend"]
+    product = {"tensorrt_rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}.get(backend["name"], backend["name"])
+    yield f"engine for {sidecar['arch']}, {sidecar['precision']}, built by {product} {backend['version']}"
+    weights = "" if engine["weight_bytes"] is None else f", of which weights {show_size(engine['weight_bytes'])}"
+    yield f"  file       {facts['file']}, {show_size(engine['size'])}{weights}"
+    yield from _show_tensors(sidecar["io"])
+    for number, profile in enumerate(sidecar["profiles"]):
+        shapes = (f"{name} {' '.join(_shape(shape) for shape in three)}" for name, three in profile.items())
+        yield f"  profile {number}  {', '.join(shapes)} (min, opt, max)"
+    settings = [f"{name} {value}" for name, value in sidecar["settings"].items() if value not in (None, False)]
+    yield f"  settings   {', '.join(settings) or _NO_SETTINGS}"
+    if sidecar.get("device_memory") is not None:
+        yield f"  GPU memory {show_size(sidecar['device_memory'])}, beside weights, inputs and outputs"
+    for name, source in sidecar["sources"].items():
+        yield f"  made from  {name}, sha256 {source['sha256']}"
+    yield f"  whole      {'no: ' + facts['damage'] if facts['damage'] else 'yes, it is what its sidecar describes'}"
+    yield f"  runs here  {'no: ' + facts['unfit'] if facts['unfit'] else 'yes'}"
+    for layer in facts["layers"] or ():
+        yield f"  layer      {layer}"
+
+
+def _onnx(path: Path) -> Facts:
+    import onnx
+
+    from enginewright.model.onnx_facts import describe
+    from enginewright.model.onnx_format import parse_model
+
+    model: onnx.ModelProto = parse_model(path)
+    return {"size": path.stat().st_size, **describe(model)}
+
+
+def _show_onnx(facts: Facts) -> Iterator[str]:
+    opset = ", ".join(f"{domain} {version}" for domain, version in facts["opset"].items())
+    yield f"ONNX model, {facts['precision']}, operators of {opset}"
+    yield f"  file       {facts['file']}, {show_size(facts['size'])}"
+    yield from _show_tensors(facts["io"])
+    sizes = ", ".join(f"{dtype} {show_size(size)}" for dtype, size in facts["weight_bytes"].items())
+    yield f"  parameters {facts['parameters']}{f' ({sizes})' if sizes else ''}"
+    yield f"  operators  {', '.join(f'{name} {count}' for name, count in facts['operators'].items())}"
+
+
+def _image(layout: Path) -> Facts:
+    from enginewright.oci.layout import read_layout
+
+    manifest, config, digest = read_layout(layout)
+    return {
+        "manifest": digest,
+        "platform": f"{config['os']}/{config['architecture']}",
+        "layers": [
+            {"digest": layer["digest"], "size": layer["size"], "created_by": history.get("created_by", "")}
+            for layer, history in zip(manifest["layers"], config.get("history", [{}] * len(manifest["layers"])))
+        ],
+    }
+
+
+def _show_image(facts: Facts) -> Iterator[str]:
+    sizes = [layer["size"] for layer in facts["layers"]]
+    yield f"image for {facts['platform']}, {len(sizes)} layer{'s' * (len(sizes) != 1)}, {show_size(sum(sizes))}"
+    yield f"  layout     {facts['file']}"
+    yield f"  manifest   {facts['manifest']}"
+    for layer in facts["layers"]:
+        yield f"  layer      {layer['digest']}, {show_size(layer['size'])}, {layer['created_by']}"
+
+
+def _show_tensors(io: list[Facts]) -> Iterator[str]:
+    for tensor in io:
+        yield f"  {tensor['mode']:10} {tensor['name']}: {tensor['dtype']} {_shape(tensor['shape'])}"
+
+
+def _shape(shape: list[int | str]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+_OUTPUTS = {"engine": ("engine", "sidecar"), "onnx": ("onnx",), "image": ("layout",)}
+"""The outputs of a target by which its kind is known, and which are read."""
+
+_KINDS: dict[str, tuple[Callable[..., Facts], Callable[[Facts], Iterator[str]]]] = {
+    "engine": (_engine, _show_engine),
+    "onnx": (_onnx, _show_onnx),
+    "image": (_image, _show_image),
+}
