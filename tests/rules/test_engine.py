@@ -317,7 +317,7 @@ def test_weights_that_are_cut_off(tmp_path: Path) -> None:
     with_data(tmp_path, half_model())
     (tmp_path / "net.onnx.data").write_bytes((tmp_path / "net.onnx.data").read_bytes()[:-1])
     reason = failure(tmp_path, inputs=DATA)
-    assert reason.startswith("net.onnx.data is truncated, or belongs to another model: net.onnx expects 16 bytes of w from 0 on, and it has 15")
+    assert reason.startswith("net.onnx.data is truncated, or belongs to another model: net.onnx expects 16 bytes of w from 0 on")
 
 
 def test_a_static_model_needs_no_profile(tmp_path: Path) -> None:

@@ -7,9 +7,7 @@ compared with (see `enginewright.model.gate`).
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
 _LARGEST_WEIGHTS = 2**31 - 2**24
 
 _PACKAGES = (*GATE_PACKAGES, "torch", "onnxscript", "safetensors")
-
-_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 _TOLERANCE = Tolerance(cosine=0.9999)
 _ADVICE = (
@@ -144,9 +140,6 @@ onnx_model = declaration(OnnxModel)
 
 def warm_up() -> None:
     """Import what every export needs, and export once: the first fills registries that take longer than a small export."""
-    # PyTorch looks for a temporary folder as it is imported, and makes one for its compiler. In a namespace nothing can be written
-    # before the fork; after it, tempfile looks again.
-    os.environ[_CACHE] = tempfile.tempdir = "/"
     import torch
 
     torch.set_num_threads(1)  # a pool of threads would not survive the fork
@@ -163,7 +156,6 @@ def export(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapp
 
     Raises ActionError with the user's own file and line where they failed, and where the export is not within tolerance.
     """
-    os.environ[_CACHE] = tempfile.gettempdir()
     import torch
 
     from enginewright.model.exporters import dynamo, torchscript
