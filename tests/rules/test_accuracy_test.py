@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from enginewright.rules.precision import fp16
 
 from enginewright import accuracy_test, tensorrt_engine
 from enginewright.errors import ActionError, DeclarationError
@@ -14,6 +13,7 @@ from enginewright.graph.action import Action, Artifact
 from enginewright.graph.label import Label
 from enginewright.graph.rule import Context, Rule
 from enginewright.rules.accuracy_test import from_bytes, read_reference, samples_at_once, to_bytes, too_far_off, worst_of
+from enginewright.rules.fp16 import fp16
 
 Declare = Callable[..., Any]
 X, Y = np.ones((4, 3), np.float32), np.ones((4, 2), np.float32)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from enginewright.rules.precision import fp16
 
 from enginewright import latency_test, tensorrt_engine
 from enginewright.errors import ActionError, DeclarationError
@@ -13,6 +12,7 @@ from enginewright.graph.action import Action, Artifact
 from enginewright.graph.attributes import AttributeProblem
 from enginewright.graph.label import Label
 from enginewright.graph.rule import Context, Rule
+from enginewright.rules.fp16 import fp16
 from enginewright.rules.latency_test import _read_baseline, too_slow
 
 Declare = Callable[..., Any]
