@@ -31,6 +31,9 @@ from peers import Project
 from enginewright.store.digest import CHUNK, file_digest, file_digests
 
 OURS = "enginewright"
+AUDIT = "audit hook alone"
+"""Ours, with actions that are not kept in namespaces."""
+
 INSTALL = {
     "make": "apt-get install make",
     "ninja": "apt-get install ninja-build",
@@ -49,7 +52,11 @@ TOOLS: Mapping[str, Callable[[Path, Sequence[str], int], Project]] = {
     "scons": peers.scons,
     "bazel": peers.bazel,
     "dvc": peers.dvc,
+    AUDIT: partial(peers.enginewright, sandbox="audit"),
 }
+OTHERS = ("shell", AUDIT)
+"""What is compared and is no peer: the actions without any tool, and what the sandbox costs, in first builds."""
+
 SLOW = ("dvc",)
 """Run once, with up to 1,000 actions, and not at all in a quick run."""
 
@@ -59,21 +66,22 @@ Projects = Mapping[str, Project]
 def main() -> None:
     """Measure, print, and write."""
     options = parser("The cost of the graph, the store and hashing, against other tools.")
-    known = [name for name in TOOLS if name not in (OURS, "shell")]
+    known = [name for name in TOOLS if name not in (OURS, *OTHERS)]
     options.add_argument("--actions", type=int, nargs="+", metavar="N", default=[1_000, 10_000], help="how many [default: 1000 10000]")
     options.add_argument("--peers", nargs="*", choices=known, default=known, help="only these")
     arguments = options.parse_args()
     quick = arguments.quick
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that Bazel's server is stopped then too
-    chosen = [OURS, "shell", *(name for name in arguments.peers if _there(name, quick))]
+    chosen = [OURS, *OTHERS, *(name for name in arguments.peers if _there(name, quick))]
     jobs = os.cpu_count() or 1
-    report = Report({**machine(), "peers": ", ".join(map(_version, chosen[2:])), "actions at a time": jobs})
+    report = Report({**machine(), "peers": ", ".join(map(_version, chosen[1 + len(OTHERS) :])), "actions at a time": jobs})
     with tempfile.TemporaryDirectory(prefix="graph-") as folder:
         for actions in [50] if quick else arguments.actions:
-            names = [name for name in chosen if name not in SLOW or actions <= 1_000]
+            names = [name for name in chosen if name not in (*SLOW, AUDIT) or actions <= 1_000]
             with projects(Path(folder, str(actions)), names, actions, jobs) as found:
                 if actions <= 1_000:
                     first_build(report, found, rounds=1 if quick else 5)
+                    found = {name: project for name, project in found.items() if name != AUDIT}
                     restore(report, found, rounds=2 if quick else 5)
                 up_to_date(report, found, rounds=3 if quick else 15)
                 one_change(report, found, rounds=2 if quick else 9)

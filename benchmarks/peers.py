@@ -213,8 +213,8 @@ def dvc(root: Path, models: Sequence[str], jobs: int) -> Project:
     return project
 
 
-def enginewright(root: Path, models: Sequence[str], jobs: int) -> Project:
-    """A package a model; each action is a Python function, in a sandbox."""
+def enginewright(root: Path, models: Sequence[str], jobs: int, sandbox: str = "") -> Project:
+    """A package a model; each action is a Python function, in the best sandbox there is, or the one that is named."""
     settings = '[tool.doit]\nloader = "enginewright"\n\n[tool.enginewright]\nstore = "store"\n'
     (root / "pyproject.toml").write_text(settings, encoding="utf-8")
     (root / "dodo.py").touch()
@@ -235,7 +235,8 @@ def cat(inputs, outputs, params):
         (root / model / "net.py").write_text(net, encoding="utf-8")
     command = (_doit(), "build", "-n", str(jobs))
     outputs = [root / "build" / step.output / "out" for step in steps(models)]
-    return Project("enginewright", root, models, command, outputs, restore=command, state=("build", "store"))
+    env = {"ENGINEWRIGHT_SANDBOX": sandbox} if sandbox else {}
+    return Project("enginewright", root, models, command, outputs, restore=command, state=("build", "store"), env=env)
 
 
 def _doit() -> str:

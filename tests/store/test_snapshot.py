@@ -224,7 +224,14 @@ def test_an_empty_snapshot_is_none(root: Path, path: Path) -> None:
     assert not path.exists()
 
 
-def test_what_moved_since_is_found_by_its_stat(root: Path, path: Path) -> None:
+@pytest.mark.parametrize("processes", ["one", "two", "two, of which one is killed"])
+def test_what_moved_since_is_found_by_its_stat(root: Path, path: Path, processes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if processes != "one":
+        monkeypatch.setattr("enginewright.store.snapshot._WORTH_A_PROCESS", 1)
+        monkeypatch.setattr("os.cpu_count", lambda: 2)
+    if "killed" in processes:
+        ours, dumps = os.getpid(), marshal.dumps
+        monkeypatch.setattr("marshal.dumps", lambda *given: dumps(*given) if os.getpid() == ours else os._exit(1))
     (root / "folder").mkdir()
     for name in ("a", "b", "c", "d", "folder/e"):
         (root / name).write_text(name)
