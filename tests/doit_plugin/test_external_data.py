@@ -70,4 +70,4 @@ def test_a_missing_byte_in_what_is_made_stops_the_engine(workspace: Workspace) -
     source = workspace.root / "models/x/net.onnx.data"
     source.write_bytes(source.read_bytes()[:-1])
     done = workspace.doit("build", code=1)
-    assert "net.onnx.data is cut off: net.onnx has the weight w up to byte 8192 of it, and it has 8191" in done.stdout
+    assert "net.onnx.data is truncated, or belongs to another model: net.onnx expects 8192 bytes of w from 0 on" in done.stdout
