@@ -23,6 +23,7 @@ from enginewright.graph.key import material
 from enginewright.graph.label import Label
 from enginewright.store.content import ContentStore
 from enginewright.store.digest import file_digest
+from enginewright.workspace.sources import locate
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("efficientnet_lite0", "minilm")
@@ -45,7 +46,8 @@ def exports(target: Target, rounds: int) -> Samples:
     """Seconds of each way, round by round. The warm process has exported once before the first round."""
     action = target.action
     assert action is not None
-    inputs = {name: Input(ROOT / artifact.path, file_digest(ROOT / artifact.path)) for name, artifact in action.inputs.items()}
+    places = {name: locate(ROOT, artifact) for name, artifact in action.inputs.items()}
+    inputs = {name: Input(place, file_digest(place)) for name, place in places.items()}
     covered = material(action, inputs={name: each.digest for name, each in inputs.items()}, code={}, toolchain={}, platform="")
     with tempfile.TemporaryDirectory() as folder:
         store = ContentStore(Path(folder, "store"))
@@ -56,7 +58,7 @@ def exports(target: Target, rounds: int) -> Samples:
             started = perf_counter()
             way = replace(action, warm_up=None) if fresh else action
             with executor.run(target.label, way, covered, inputs, Path(folder, "log")) as result:
-                digests.update(output.digest for output in result.outputs.values())
+                digests.add(tuple(output.digest for output in result.outputs.values()))
             return perf_counter() - started
 
         try:

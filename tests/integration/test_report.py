@@ -37,8 +37,17 @@ def dom(page: Path, profile: Path) -> str:
     return done.stdout
 
 
-def test_the_report_of_the_examples_in_a_browser(checkout: Workspace, built: Path, tmp_path: Path) -> None:
-    checkout.doit("report", "-o", str(tmp_path / "report.html"))
+@pytest.fixture(scope="module")
+def restored(checkout: Workspace, built: Path) -> Workspace:
+    """The workspace of the examples, whose last build had something to do with every one of them."""
+    for folder in ("models", "images"):
+        shutil.rmtree(built / "build" / folder)
+    checkout.doit("build")
+    return checkout
+
+
+def test_the_report_of_the_examples_in_a_browser(restored: Workspace, tmp_path: Path) -> None:
+    restored.doit("report", "-o", str(tmp_path / "report.html"))
     seen = dom(tmp_path / "report.html", tmp_path / "profile")
     counts = {name: int(count) for name, count in re.findall(r"<b>(built|cached|failed|skipped)</b> <strong[^>]*>(\d+)</strong>", seen)}
     rows = re.findall(r'<td class="status (\w+)">\1</td>', seen)
@@ -57,8 +66,8 @@ document.title = [root.scrollWidth, root.clientWidth, picture.scrollWidth, pictu
 </script>"""
 
 
-def test_a_wide_graph_scrolls_in_its_own_box_and_the_page_does_not(checkout: Workspace, built: Path, tmp_path: Path) -> None:
-    page = checkout.doit("report", "-o", "-").stdout
+def test_a_wide_graph_scrolls_in_its_own_box_and_the_page_does_not(restored: Workspace, tmp_path: Path) -> None:
+    page = restored.doit("report", "-o", "-").stdout
     assert '<div class="picture">' in page
     (tmp_path / "measured.html").write_text(page.replace("</body>", f"{MEASURE}</body>"))
     (title,) = re.findall(r"<title>([\d ]+)</title>", dom(tmp_path / "measured.html", tmp_path / "profile"))
