@@ -52,6 +52,7 @@ class Sandbox:
         outputs: Mapping[str, Artifact] | None = None,
         requires: Mapping[str, str] | None = None,
         packages: tuple[str, ...] = (),
+        environment: tuple[str, ...] = (),
         **params: Any,
     ) -> Result:
         """Run a function of misdeeds.py. ``trees`` are inputs that are folders of the workspace."""
@@ -62,7 +63,11 @@ class Sandbox:
         action = declared.action(Context(LABEL, lambda label: {}))
         folders = {f"input/{name}": Artifact(path, tree=True) for name, path in (trees or {}).items()}
         action = replace(
-            action, inputs={**action.inputs, **folders}, outputs=outputs or action.outputs, requires=requires or action.requires
+            action,
+            inputs={**action.inputs, **folders},
+            outputs=outputs or action.outputs,
+            requires=requires or action.requires,
+            environment=environment,
         )
         found = {}
         for name, artifact in action.inputs.items():

@@ -194,6 +194,17 @@ def test_an_action_that_requires_the_network_has_it(sandbox: Sandbox, listener: 
     assert sandbox.text(sandbox.run("connect", address=listener, requires={"network": ""})) == "connected"
 
 
+def test_variables_that_an_action_names_are_the_callers_and_in_no_record(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    result = sandbox.run("surroundings", environment=("SECRET_TOKEN", "HOME", "NOT_SET"))
+    found = json.loads(sandbox.text(result))["environment"]
+    assert (found["SECRET_TOKEN"], found["HOME"]) == ("hunter2", "/home/somebody") and "NOT_SET" not in found
+    assert "hunter2" not in repr(result) and "SECRET_TOKEN" not in repr(result.material)
+    # The next action is forked from the same server.
+    assert "SECRET_TOKEN" not in json.loads(sandbox.text(sandbox.run("surroundings")))["environment"]
+
+
 def test_the_environment_is_the_same_for_everybody(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "secret")
     monkeypatch.setenv("PYTHONHASHSEED", "7")

@@ -31,3 +31,8 @@ def test_more_than_the_machine_has_is_not_met() -> None:
     assert unmet({"memory": "1MB", "cpu": "1"}) == ""
     assert unmet({"memory": "1024TB"}).startswith("needs 1024TB of memory, and this machine has ")
     assert unmet({"cpu": "100000"}).startswith("needs 100000 processors, and this machine has ")
+
+
+def test_a_program_that_is_not_installed_is_named() -> None:
+    assert unmet({"programs": "sh"}) == ""
+    assert unmet({"programs": "sh mmdoorstep"}) == "needs the program mmdoorstep, which is not installed here"

@@ -143,6 +143,7 @@ class Executor:
             "params": action.params,
             "home": str(sandbox.home),
             "tmp": str(sandbox.tmp),
+            "environment": {name: os.environ[name] for name in action.environment if name in os.environ},
             "policy": {**vars(policy), "declared": sorted(policy.declared), "modules": sorted(policy.modules)},
             "namespace": {"hidden": self._hidden, "visible": visible, "writable": policy.sandbox} if namespaced else None,
         }

@@ -5,10 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Mapping
 
 from enginewright.execute.resources import machine_memory, parse_size
+
+PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
+"""Where actions find programs: their PATH."""
 
 
 @functools.cache
@@ -37,6 +41,8 @@ def unmet(requires: Mapping[str, str]) -> str:
             return f"needs {value} of memory, and this machine has {machine_memory() / 1e9:.0f} GB"
         if name == "cpu" and int(value) > (os.cpu_count() or 1):
             return f"needs {value} processors, and this machine has {os.cpu_count()}"
-        if name not in ("cpu", "gpu", "memory", "network"):
+        if name == "programs" and (missing := [program for program in value.split() if shutil.which(program, path=PROGRAMS) is None]):
+            return f"needs the program {missing[0]}, which is not installed here"
+        if name not in ("cpu", "gpu", "memory", "network", "programs"):
             return f"has the execution requirement {name}={value!r}, which nothing here provides"
     return ""

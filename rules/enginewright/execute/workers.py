@@ -20,6 +20,7 @@ from typing import IO, Any, NamedTuple
 
 from enginewright.errors import ActionError
 from enginewright.execute.installation import SOURCE_ROOT, WORKER
+from enginewright.execute.platform import PROGRAMS
 
 # Without the current folder on the module path, where Python can do so; it is the root folder.
 _COMMAND = [sys.executable, "-s", *(["-P"] if sys.version_info >= (3, 11) else []), "-m", WORKER]
@@ -171,6 +172,6 @@ class _Server:
 def _environment() -> dict[str, str]:
     """The environment of every action, the same on every machine; the worker adds the sandbox's HOME and TMPDIR."""
     return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0",
+        "PATH": PROGRAMS, "LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(SOURCE_ROOT),
     }  # fmt: skip

@@ -49,7 +49,9 @@ class Action:
     other outputs mean whether they are there: measurements that a run may save itself, and nothing else. What depends on the
     target does not see them. ``warm_up`` is what its process is forked from; None asks for a fresh
     process, for libraries in which one action would leave traces for the next. ``requires`` holds Bazel's execution requirements, such as
-    ``{"gpu": "sm_90"}``; an action is skipped where they cannot be met.
+    ``{"gpu": "sm_90"}``; an action is skipped where they cannot be met. ``environment`` names variables of the caller's environment that
+    the action is to see, ``HOME`` for the caller's home among them. Their values are in no key, no record and no log: they are for
+    what says where from, and with what rights, to fetch bytes that a digest pins, and for nothing that changes an output.
     """
 
     mnemonic: str
@@ -61,3 +63,4 @@ class Action:
     requires: Mapping[str, str] = field(default_factory=dict)
     warm_up: WarmUp | None = LIGHT
     previous: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()

@@ -67,6 +67,7 @@ def _pack_target(target: Target) -> bytes:
         dict(action.requires),
         action.warm_up and tuple(action.warm_up),
         action.previous,
+        action.environment,
     )
     return marshal.dumps((target.kind, tuple(target.location), packed, dict(target.attributes)), 4)
 
@@ -75,7 +76,7 @@ def _unpack_target(label: Label, deps: tuple[Label, ...], body: bytes) -> Target
     kind, location, packed, attributes = marshal.loads(body)
     action = None
     if packed is not None:
-        mnemonic, run, inputs, outputs, params, packages, requires, warm_up, previous = packed
+        mnemonic, run, inputs, outputs, params, packages, requires, warm_up, previous, environment = packed
         action = Action(
             mnemonic=mnemonic,
             run=run,
@@ -86,6 +87,7 @@ def _unpack_target(label: Label, deps: tuple[Label, ...], body: bytes) -> Target
             requires=requires,
             warm_up=warm_up and WarmUp(*warm_up),
             previous=previous,
+            environment=environment,
         )
     return Target(label, kind, Location(*location), deps, action, attributes)
 
