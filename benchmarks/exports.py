@@ -57,7 +57,7 @@ def exports(target: Target, rounds: int) -> Samples:
         def export(fresh: bool) -> float:
             started = perf_counter()
             way = replace(action, warm_up=None) if fresh else action
-            with executor.run(target.label, way, covered, inputs, Path(folder, "log")) as result:
+            with executor.run(target.label, way, covered.key(), covered, inputs, Path(folder, "log")) as result:
                 digests.add(tuple(output.digest for output in result.outputs.values()))
             return perf_counter() - started
 

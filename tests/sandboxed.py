@@ -74,7 +74,7 @@ class Sandbox:
             path = locate(self.root, artifact)
             found[name] = Input(path, tree_digest(path) if artifact.tree else file_digest(path))
         covered = material(action, inputs={name: each.digest for name, each in found.items()}, code={}, toolchain={}, platform="")
-        with self.executor.run(LABEL, action, covered, found, self.log) as result:
+        with self.executor.run(LABEL, action, covered.key(), covered, found, self.log) as result:
             return result
 
     def problem(self, function: str, **options: Any) -> str:

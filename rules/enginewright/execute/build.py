@@ -6,24 +6,21 @@ downstream of unchanged bytes runs.
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
 from pathlib import Path
-
-import xxhash
 
 from enginewright.errors import ActionError, DeclarationError, WorkspaceError, in_words
 from enginewright.execute.isolation import Isolation
 from enginewright.execute.ledger import LEDGER, Draft
 from enginewright.execute.local import Executor, Input
 from enginewright.execute.memory import STATE, Loaded, remember
+from enginewright.execute.outputs import Outputs
 from enginewright.execute.platform import host_platform, unmet
 from enginewright.execute.resources import Need, Resources, alone_on_gpu, machine_memory, need
 from enginewright.execute.workers import Workers
@@ -33,7 +30,6 @@ from enginewright.graph.key import Material, material
 from enginewright.graph.label import Label
 from enginewright.graph.schedule import contracted
 from enginewright.store.content import ContentStore
-from enginewright.store.digest import Entry, encode_tree, tree_files
 from enginewright.store.files import sync_file_system
 from enginewright.store.results import ActionCache, Result
 from enginewright.store.snapshot import Built, Snapshot
@@ -95,7 +91,7 @@ class Build:
         self._actions = ActionCache(store / "actions")
         self._snapshot = snapshot
         self._loaded = loaded
-        self._placed = False
+        self._outputs = Outputs(root, self._staging, self._store, snapshot)
         self._executor = Executor(root, self._store, loaded.installation, workers)
         self._resources = Resources(processes, machine_memory())
         self._processes = processes
@@ -234,11 +230,12 @@ class Build:
             digests: Mapping[str, str] = {name: output.digest for name, output in result.outputs.items()}
         else:
             digests = built.outputs
-        wrong = {name: artifact for name, artifact in target.action.outputs.items() if not self._intact(artifact, digests[name])}
+        wrong = {name: artifact for name, artifact in target.action.outputs.items() if not self._outputs.intact(artifact, digests[name])}
         missing = ", ".join(artifact.path for artifact in wrong.values()) if result is None else ""
         reason = self.reasons[label] = f"{missing} missing or changed on disk" if missing else ""
+        have = self._outputs.stored if self.look_only else self._outputs.place
         with self._work() as worker:
-            if not all(self._have(artifact, digests[name]) for name, artifact in wrong.items()):
+            if not all(have(artifact, digests[name]) for name, artifact in wrong.items()):
                 self.reasons[label] = f"{reason}; result not in the store".removeprefix("; ")
                 return None
         if (wrong or result) and not self.look_only:
@@ -290,23 +287,23 @@ class Build:
             key = material.key()
             with (
                 self._offering(target, previous) as (action, offered),
-                self._executor.run(label, action, material, {**inputs, **offered}, self.log(label)) as result,
+                self._executor.run(label, action, key, material, {**inputs, **offered}, self.log(label)) as result,
             ):
                 self._actions.put(result)
                 if action.previous:
-                    self._actions.set_latest(str(label), result.key)
+                    self._actions.set_latest(str(label), key)
                 digests = {name: output.digest for name, output in result.outputs.items()}
-                if not all(self._place(artifact, digests[name]) for name, artifact in target.action.outputs.items()):
+                if not all(self._outputs.place(artifact, digests[name]) for name, artifact in target.action.outputs.items()):
                     raise ActionError("its outputs vanished from the store: is another process clearing it?")
-            self._snapshot.set_target(str(label), Built(result.key, digests))
+            self._snapshot.set_target(str(label), Built(key, digests))
             self._snapshot.linked(artifact.path for artifact in target.action.inputs.values())
-            outcome = Outcome(label, Status.BUILT, key=result.key, seconds=result.seconds)
+            outcome = Outcome(label, Status.BUILT, key=key, seconds=result.seconds)
         except (ActionError, DeclarationError, WorkspaceError, OSError) as error:
             reason = in_words(error) if isinstance(error, OSError) else str(error)
             # Nobody shall take an old output for what the failed action would have made.
             self._snapshot.set_target(str(label), None)
             for artifact in target.action.outputs.values():
-                self._remove(artifact.path)
+                self._outputs.remove(artifact.path)
             outcome = Outcome(label, Status.FAILED, reason=reason)
         reason = outcome.reason or self.reasons.get(label, "")
         self._draft.enter(str(label), outcome.status.value, key, material, previous, began, worker, reason, result)
@@ -331,7 +328,7 @@ class Build:
             self._ended.wait_for(lambda: not self._busy)
         settled = (Status.BUILT, Status.CACHED, Status.UP_TO_DATE)
         unsettled = {label for label in self.suspects if label not in self.outcomes or self.outcomes[label].status not in settled}
-        if self._placed:
+        if self._outputs.placed:
             # One barrier for all that was placed: what the snapshot says of a file must not outlive its bytes in a power cut.
             # Blobs and records need none: they are checked whenever they are used.
             sync_file_system(self._root)
@@ -444,81 +441,6 @@ class Build:
             except LookupError as error:
                 return f"cannot run here: {error}"
         return ""
-
-    def _intact(self, artifact: Artifact, digest: str) -> bool:
-        """Whether an output is in place, with the bytes of this digest."""
-        if not artifact.tree:
-            return self._snapshot.digest(artifact.path) == digest
-        root = self._root / artifact.path
-        if not root.is_dir() or root.is_symlink():
-            return False
-        try:
-            entries = [
-                Entry(name, os.access(path, os.X_OK), self._snapshot.digest(f"{artifact.path}/{name}") or "")
-                for name, path in tree_files(root)
-            ]
-        except ValueError:
-            return False
-        self._watch_folders(artifact)
-        return xxhash.xxh3_128_hexdigest(encode_tree(entries)) == digest
-
-    def _have(self, artifact: Artifact, digest: str) -> bool:
-        """Put an output in place from the store, or only say whether the store has it."""
-        return self._store.has(digest, artifact.tree) if self.look_only else self._place(artifact, digest)
-
-    def _place(self, artifact: Artifact, digest: str) -> bool:
-        """Put an output in place from the store; False when the store does not have it whole."""
-        destination = self._root / artifact.path
-        self._placed = True
-        if not destination.parent.is_dir():
-            self._make_way(artifact.path)
-        if not artifact.tree:
-            if destination.is_dir():
-                self._remove(artifact.path)
-            placed = self._store.place(digest, destination, self._staging)
-            if placed:
-                self._snapshot.placed(artifact.path, digest)
-            return placed
-        entries = self._store.tree(digest)
-        if entries is None:
-            return False
-        with tempfile.TemporaryDirectory(dir=self._staging) as folder:
-            new = Path(folder, "tree")
-            new.mkdir()
-            if not all(self._store.place(each.digest, new / each.path, self._staging, each.executable) for each in entries):
-                return False
-            self._remove(artifact.path)
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(new, destination)
-        for each in entries:
-            self._snapshot.placed(f"{artifact.path}/{each.path}", each.digest)
-        self._watch_folders(artifact)
-        return True
-
-    def _make_way(self, path: str) -> None:
-        """Take away the file that stands where an output needs a folder: what was declared before had an output there."""
-        for parent in reversed(Path(self._root, path).parents):
-            if not parent.is_dir():
-                with suppress(FileNotFoundError, IsADirectoryError):  # what is placed at the same time may have been quicker
-                    parent.unlink()
-                return
-
-    def _watch_folders(self, artifact: Artifact) -> None:
-        """A file that is added to a tree shows by the stat of its folder."""
-        folders = (folder for folder, _, _ in os.walk(self._root / artifact.path))
-        self._snapshot.placed_folders(os.path.relpath(folder, self._root) for folder in folders)
-
-    def _remove(self, path: str) -> None:
-        """Take a file or folder away; a folder by a rename first, so that half of one is never seen."""
-        target = self._root / path
-        if target.is_dir() and not target.is_symlink():
-            old = self._staging / f"{threading.get_ident()}.old"
-            shutil.rmtree(old, ignore_errors=True)  # of a build that was killed
-            os.rename(target, old)
-            shutil.rmtree(old)
-        else:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                target.unlink()
 
 
 def _passed_on(dep: Label, reason: str) -> str:

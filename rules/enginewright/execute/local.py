@@ -89,11 +89,12 @@ class Executor:
             self._workers.start(self._kind(LIGHT, network=False))
 
     @contextmanager
-    def run(self, label: Label, action: Action, material: Material, inputs: Mapping[str, Input], log: Path) -> Iterator[Result]:
+    def run(self, label: Label, action: Action, key: str, material: Material, inputs: Mapping[str, Input], log: Path) -> Iterator[Result]:
         """Run an action and store its outputs, which nobody takes out of the store before the context is left.
 
         Raises ActionError with the reason when it fails, reads what it did not declare, leaves out an output, writes
         something else, or one of its inputs changes meanwhile; WorkspaceError as `isolation` does. What it prints goes to ``log``.
+        ``key`` is that of ``material``.
         """
         isolation = self.isolation
         started, clock = time.time(), time.monotonic()
@@ -109,7 +110,7 @@ class Executor:
             with shared(self._store.root):
                 outputs = self._collect(sandbox.root, action, inputs)
                 yield Result(
-                    key=material.key(), label=str(label), material=vars(material), outputs=outputs, started=started,
+                    key=key, label=str(label), material=vars(material), outputs=outputs, started=started,
                     seconds=time.monotonic() - clock, peak_rss=reply["peak_rss"], host=socket.gethostname(), sandbox=isolation.name,
                 )  # fmt: skip
 
