@@ -26,6 +26,10 @@ _OPT_JSON = {
     "name": "json", "short": "", "long": "json", "type": bool, "default": False,
     "help": "write the summary and a record per action to standard output as JSON; what people read goes to standard error",
 }  # fmt: skip
+_OPT_LOCKED = {
+    "name": "locked", "short": "", "long": "locked", "type": bool, "default": False,
+    "help": "build from nothing but what build.lock has, or not at all (see doit lock)",
+}  # fmt: skip
 
 
 class BuildCommand(Command):
@@ -41,7 +45,7 @@ class BuildCommand(Command):
         " 2 an error while running, 3 an error before anything ran."
     )
     execute_tasks = True
-    cmd_options = (opt_continue, OPT_PROCESSES, _OPT_VERBOSE, _OPT_JSON)
+    cmd_options = (opt_continue, OPT_PROCESSES, _OPT_VERBOSE, _OPT_JSON, _OPT_LOCKED)
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Build what ``args`` select and return the exit code."""
@@ -50,7 +54,7 @@ class BuildCommand(Command):
         if params["num_process"] < 1:
             raise InvalidCommand(f"-n {params['num_process']}: at least one action must run at a time")
         snapshot = open_snapshot(Path.cwd())
-        if not args and not params["json"] and not params["verbose"]:
+        if not args and not params["json"] and not params["verbose"] and not params["locked"]:
             actions = nothing_to_do(snapshot)
             if actions is not None:
                 print(summary_line({"up to date": actions}, time.monotonic() - started))

@@ -39,6 +39,10 @@ def build_selection(args: list[str], params: Mapping[str, Any], snapshot: Snapsh
         build = open_build(Path.cwd(), snapshot=snapshot, processes=params["num_process"])
         chosen = select(build, args)
         wanted = build.graph.closure(chosen)
+        if params["locked"]:
+            from enginewright.doit_plugin.lock import refuse_unlocked
+
+            refuse_unlocked(Path.cwd(), build, wanted)
         named = [Label.parse(text) for text in args if ":" in text]
         try:
             try:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # for the older TensorRTs, which have no packages for a later Python
-    import tomli as tomllib
-
 from enginewright.errors import WorkspaceError
 from enginewright.graph.attributes import did_you_mean
+from enginewright.workspace.toml import read_toml
 
 
 @dataclass(frozen=True)
@@ -28,7 +23,7 @@ def read_settings(root: Path) -> Settings:
     """The settings of the workspace at ``root``. Raises WorkspaceError for an unknown name or a wrong type."""
     path = root / "pyproject.toml"
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("enginewright", {})
+        table = read_toml(path.read_text(encoding="utf-8")).get("tool", {}).get("enginewright", {})
     except FileNotFoundError:
         table = {}
     except (OSError, ValueError) as error:

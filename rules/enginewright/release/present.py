@@ -1,0 +1,101 @@
+"""What a workspace's targets are made from now, as a lock would have it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from enginewright.errors import DeclarationError
+from enginewright.execute.installation import Installation
+from enginewright.execute.platform import host_platform
+from enginewright.graph.action import Action, Artifact
+from enginewright.graph.dag import Graph, Target
+from enginewright.graph.label import Label
+from enginewright.release.lock import ANY, FILE, Difference, Lock
+from enginewright.store.digest import file_digests
+from enginewright.workspace.sources import locate
+
+
+class Present(NamedTuple):
+    """``lock`` is what was found; ``elsewhere`` are the toolchains of actions that only another machine could run."""
+
+    lock: Lock
+    elsewhere: frozenset[str]
+
+
+def look(root: Path, graph: Graph, labels: Iterable[Label], installation: Installation) -> Present:
+    """What these targets of the workspace at ``root`` are made from. Reads the sources that are locked.
+
+    Raises DeclarationError for a source or a distribution that is missing, and OSError.
+    """
+    sources: dict[str, str] = {}
+    toolchains: dict[str, dict[str, str]] = {}
+    elsewhere = set()
+    for label in labels:
+        target = graph.targets[label]
+        if target.action is None:
+            continue
+        for artifact in locked_sources(target.action):
+            name = artifact.origin or artifact.path
+            if name not in sources:
+                sources[name] = f"sha256:{_sha256(root, target, artifact)}"
+        group = target.action.requires.get("gpu", ANY)
+        try:
+            versions = installation.toolchain(target.action.packages).versions
+        except LookupError as error:
+            if group == ANY:
+                raise DeclarationError(f"{target}: {error}") from None
+            elsewhere.add(group)
+            continue
+        toolchains.setdefault(group, {}).update(versions)
+    known = {group: versions for group, versions in toolchains.items() if group not in elsewhere}
+    return Present(Lock(sources, dict.fromkeys(known, host_platform()), known), frozenset(elsewhere))
+
+
+def locked_sources(action: Action) -> Iterator[Artifact]:
+    """The sources of an action that a lock has: those from outside the workspace, and those with a declared SHA-256."""
+    for name, artifact in action.inputs.items():
+        if artifact.origin or (name == "src" and action.params.get("sha256")):
+            yield artifact
+
+
+def _sha256(root: Path, target: Target, artifact: Artifact) -> str:
+    try:
+        return file_digests(locate(root, artifact))[1]
+    except LookupError as error:
+        raise DeclarationError(f"{target}: {error}") from None
+    except (FileNotFoundError, IsADirectoryError):
+        raise DeclarationError(f"{target}: the source {artifact.origin or artifact.path} is no file, or does not exist") from None
+
+
+def since(root: Path, difference: Difference) -> str:
+    """Since when something is not as it was locked, so far as its files tell; empty when they do not."""
+    try:
+        if difference.kind == "source":
+            artifact = Artifact(difference.name, origin=difference.name if difference.name.startswith("dist://") else "")
+            return f"changed {_time(locate(root, artifact).stat().st_mtime)}"
+        if difference.kind == "distribution":
+            # What pip wrote when it installed the distribution. importlib has no public name for the folder.
+            folder = getattr(metadata.distribution(difference.name), "_path", None)
+            return f"installed {_time(os.stat(folder).st_mtime)}" if folder else ""
+    except (OSError, LookupError):
+        pass
+    return ""
+
+
+def locked_since(root: Path, difference: Difference) -> str:
+    """The commit that wrote what is locked, and its date; empty where Git does not tell."""
+    asked = ["git", "log", "-1", "--format=%h of %cs", f"-S{difference.locked}", "--", FILE]
+    try:
+        return subprocess.run(asked, cwd=root, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
