@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enginewright.execute.description import Record, describe, read_description, read_record, write_record
+from enginewright.graph.action import Action, Artifact, WarmUp
+from enginewright.graph.key import material
+from enginewright.graph.label import Label
+
+LABEL = Label("models/x", "t")
+PATHS = st.lists(st.text("abcxyz_é", min_size=1), min_size=1, max_size=3).map("/".join)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3).map(tuple) | st.dictionaries(st.text(), inner, max_size=3),
+)
+ACTIONS = st.builds(
+    Action,
+    mnemonic=st.just("Make"),
+    run=st.just("module:function"),
+    inputs=st.dictionaries(st.text(min_size=1), st.builds(Artifact, path=PATHS, tree=st.booleans(), origin=st.just("")), max_size=4),
+    outputs=st.dictionaries(
+        st.text(min_size=1), st.builds(Artifact, path=PATHS, tree=st.booleans(), origin=st.just("")), min_size=1, max_size=3
+    ),
+    params=st.dictionaries(st.text(), VALUES, max_size=3),
+    packages=st.lists(st.text("abc", min_size=1), max_size=3).map(tuple),
+    warm_up=st.none() | st.builds(WarmUp, run=st.text(), packages=st.just(("onnx",))),
+)
+
+
+def covered(action: Action):
+    digests = {name: f"{i:032x}" for i, name in enumerate(action.inputs)}
+    return material(action, inputs=digests, code={"m": "0" * 32}, toolchain={"onnx": "1.22.0"}, platform="linux")
+
+
+@given(ACTIONS)
+def test_what_is_read_has_the_key_of_what_was_written(action: Action) -> None:
+    data = describe(LABEL, action, covered(action))
+    found = read_description(data)
+    assert found.material.key() == covered(action).key()
+    assert (found.label, found.action.inputs, found.action.outputs) == (LABEL, action.inputs, action.outputs)
+    assert (found.action.packages, found.action.warm_up) == (action.packages, action.warm_up)
+    assert describe(*found) == data
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"format": 1}', b'{"format": 1, "material": {}}', b"\xff"])
+def test_other_bytes_are_no_description(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        read_description(data)
+
+
+def test_a_later_format_is_named() -> None:
+    action = Action("Make", "m:f", {}, {"out": Artifact("out")})
+    data = json.loads(describe(LABEL, action, covered(action))) | {"format": 99}
+    with pytest.raises(ValueError, match="format 99"):
+        read_description(json.dumps(data).encode())
+
+
+def test_records() -> None:
+    record = Record(started=1.5, seconds=2.0, peak_rss=3, host="far", gpu="sm_90", sandbox="namespace")
+    assert read_record(write_record(record)) == record
+    for data in (b"", b"[1]", b'{"started": 1}', b'{"started": "soon"}'):
+        with pytest.raises(ValueError):
+            read_record(data)
