@@ -27,6 +27,7 @@ ACTIONS = st.builds(
     ),
     params=st.dictionaries(st.text(), VALUES, max_size=3),
     packages=st.lists(st.text("abc", min_size=1), max_size=3).map(tuple),
+    environment=st.lists(st.text("AB_", min_size=1), max_size=2).map(tuple),
     warm_up=st.none() | st.builds(WarmUp, run=st.text(), packages=st.just(("onnx",))),
 )
 
@@ -42,7 +43,8 @@ def test_what_is_read_has_the_key_of_what_was_written(action: Action) -> None:
     found = read_description(data)
     assert found.material.key() == covered(action).key()
     assert (found.label, found.action.inputs, found.action.outputs) == (LABEL, action.inputs, action.outputs)
-    assert (found.action.packages, found.action.warm_up) == (action.packages, action.warm_up)
+    for name in ("packages", "warm_up", "environment"):
+        assert getattr(found.action, name) == getattr(action, name)
     assert describe(*found) == data
 
 

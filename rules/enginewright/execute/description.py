@@ -36,6 +36,7 @@ class Described(NamedTuple):
 def describe(label: Label, action: Action, material: Material) -> bytes:
     """The description of an action whose key covers ``material``: canonical JSON, the same on every machine."""
     data = {
+        "environment": action.environment,
         "format": FORMAT,
         "label": str(label),
         "material": vars(material),
@@ -62,6 +63,7 @@ def read_description(data: bytes) -> Described:
             params=material.params,
             packages=tuple(found["packages"]),
             requires=material.requires,
+            environment=tuple(found["environment"]),
             warm_up=None if warm_up is None else WarmUp(warm_up[0], tuple(warm_up[1])),
         )
         return Described(Label.parse(found["label"]), action, material)
