@@ -204,13 +204,13 @@ def test_files_and_targets_are_remembered(root: Path, path: Path) -> None:
     targets = {"models/x:a": Built("k" * 32, {"onnx": "d" * 32, "sidecar": "e" * 32}), "models/x:b": Built("", {})}
     for label, built in targets.items():
         snapshot.set_target(label, built)
-    snapshot.remember(b"memory")
+    snapshot.remember(b"memory", b"attachment")
     snapshot.save()
     later = Snapshot(root, path)
     assert [later.digest(name) for name in names] == [f"{i:032x}" for i in range(len(names))]
     assert {label: later.target(label) for label in targets} == targets
     assert later.target("models/x:c") is None
-    assert later.memory == b"memory"
+    assert (later.memory, later.attachment) == (b"memory", b"attachment")
     later.keep_only_targets({"models/x:a"})
     later.keep_only({"a"})
     later.save()
@@ -301,8 +301,20 @@ def test_a_damaged_snapshot_is_no_snapshot(tmp_path_factory: pytest.TempPathFact
 
 def test_a_snapshot_of_another_version_is_no_snapshot(root: Path, path: Path) -> None:
     data = marshal.dumps((FORMAT + 1, "what comes next"), 4)
-    path.write_bytes(xxhash.xxh3_128_digest(data) + data)
+    path.write_bytes(xxhash.xxh3_128_digest(data) + len(data).to_bytes(8, "little") + data)
     assert Snapshot(root, path).moved == []
+
+
+def test_a_snapshot_that_is_replaced_while_it_is_read_is_none(root: Path, path: Path) -> None:
+    (root / "a").write_text("a")
+    snapshot = Snapshot(root, path)
+    snapshot.placed("a", TOLD)
+    snapshot.save()
+    early = Snapshot(root, path)
+    snapshot.set_target("p:a", Built("k", {}))
+    snapshot.save()
+    assert early.target("p:a") is None
+    assert early.digest("a") == file_digest(root / "a")
 
 
 def test_files_that_are_read_ahead_are_known(root: Path, path: Path) -> None:

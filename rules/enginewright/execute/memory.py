@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STATE = "build/.enginewright"
 """The folder of a workspace's own state: snapshot, logs, lock."""
 
-_FORMAT = 2
+_FORMAT = 3
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -60,17 +60,18 @@ def recall(snapshot: Snapshot) -> Loaded | None:
     from enginewright.graph.packed import unpack
 
     memory = _read(snapshot)
-    if memory is None:
+    if memory is None or not snapshot.attachment:
         return None
+    workspace = _Workspace(*marshal.loads(snapshot.attachment))
     moved = set(snapshot.moved)
-    if not moved.isdisjoint(memory.watched):
+    if not moved.isdisjoint(workspace.watched):
         return None
-    graph = unpack(memory.graph)
+    graph = unpack(workspace.graph)
     labels = list(graph.deps)
-    users: dict[str, tuple[int, ...]] = marshal.loads(memory.users)
+    users: dict[str, tuple[int, ...]] = marshal.loads(workspace.users)
     touched = {i for path in moved for each in (path, *_parents(path)) for i in users.get(each, ())}
     suspects = set(graph.dependents(labels[i] for i in touched.union(memory.unsettled)))
-    return Loaded(graph, suspects, Installation(marshal.loads(memory.installation)), None)
+    return Loaded(graph, suspects, Installation(marshal.loads(workspace.installation)), None)
 
 
 def remember(snapshot: Snapshot, loaded: Loaded, unsettled: set[Label]) -> None:
@@ -79,24 +80,16 @@ def remember(snapshot: Snapshot, loaded: Loaded, unsettled: set[Label]) -> None:
 
     graph, watched, installation = loaded.graph, loaded.watched, loaded.installation
     position = {label: i for i, label in enumerate(graph.deps)}
-    still = tuple(sorted(position[label] for label in unsettled))
-    old = _read(snapshot)
-    if watched is None and old is not None:
-        memory = old._replace(unsettled=still, installation=marshal.dumps(installation.known))
+    memory = _Memory(_fingerprint(), tuple(sorted(position[label] for label in unsettled)), len(graph.deps) - len(graph.groups))
+    known = marshal.dumps(installation.known)
+    if watched is None:
+        workspace = _Workspace(*marshal.loads(snapshot.attachment))._replace(installation=known)
     else:
         users = _users(graph, position)
-        snapshot.keep_only({*users, *(watched or ())})
+        snapshot.keep_only({*users, *watched})
         snapshot.keep_only_targets({str(label) for label in graph.deps})
-        memory = _Memory(
-            fingerprint=_fingerprint(),
-            watched=tuple(watched or ()),
-            unsettled=still,
-            actions=len(graph.deps) - len(graph.groups),
-            graph=pack(graph),
-            users=marshal.dumps(users, 4),
-            installation=marshal.dumps(installation.known),
-        )
-    snapshot.remember(marshal.dumps(tuple(memory), 4))
+        workspace = _Workspace(tuple(watched), pack(graph), marshal.dumps(users, 4), known)
+    snapshot.remember(marshal.dumps(tuple(memory), 4), marshal.dumps(tuple(workspace), 4))
 
 
 def watched_installation() -> list[str]:
@@ -110,10 +103,17 @@ def watched_installation() -> list[str]:
 
 
 class _Memory(NamedTuple):
+    """What a build with nothing to do needs. The targets that are ``unsettled`` are known by their places in the graph."""
+
     fingerprint: str
-    watched: tuple[str, ...]
     unsettled: tuple[int, ...]
     actions: int
+
+
+class _Workspace(NamedTuple):
+    """What takes longer to read: `Loaded`, packed, and `_users`."""
+
+    watched: tuple[str, ...]
     graph: bytes
     users: bytes
     installation: bytes

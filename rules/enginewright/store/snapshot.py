@@ -1,19 +1,20 @@
 """What a workspace remembers between builds: the stat and digest of every file it knows, and each target's last result.
 
-One file, read whole and replaced whole: a checksum, then `marshal` of packed columns, the fastest of the formats tried for
-tens of thousands of files. It is a memory, not a truth: without it a build takes longer and does the same.
+One file, replaced whole: `marshal` of packed columns, the fastest of the formats tried for tens of thousands of files. Its head,
+which tells what moved, is read at once; the larger rest, of which a build with nothing to do needs nothing, when it is asked for.
+Both are checked by a checksum. It is a memory, not a truth: without it a build takes longer and does the same.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import marshal
 import os
 import threading
 import time
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ import xxhash
 from enginewright.store.digest import Stat, file_digest
 from enginewright.store.files import write_atomically
 
-FORMAT = 2
+FORMAT = 3
 
 GRANULARITY_NS = 20_000_000
 """How far apart two writes must be for the kernel to give them different times, with room to spare. A file that was hashed
@@ -37,6 +38,8 @@ _WORTH_A_PROCESS = 4_000
 
 _NEVER = Stat(-1, -1, -1, -1)
 _GONE = Stat(-2, -2, -2, -2)
+_START = 24
+"""Bytes before the head: its checksum, and its length, little-endian."""
 _FOLDER = "0" * 32
 """What stands for the digest of a folder, of which only the stat is known."""
 
@@ -58,12 +61,9 @@ class Snapshot:
         self._root = root
         self._path = path
         # What was loaded stays packed, four stat columns and a digest a file; what this build learns lies over it.
+        self._head = _Head()
         self._columns = array("q")
-        self._digests = b""
-        self._index: dict[str, int] = {}
         self._learnt: dict[str, tuple[Stat, str] | None] = {}
-        self._packed_targets = marshal.dumps({})
-        self._memory = b""
         self._changed = False
         self._looked_at: set[str] = set()
         self._loaded = self._stat_of_file()
@@ -85,7 +85,7 @@ class Snapshot:
 
         Found out once, when it is first asked for. What cannot be looked at has moved.
         """
-        count = len(self._index)
+        count = len(self._head.paths)
         if count < _WORTH_A_PROCESS or (os.cpu_count() or 1) == 1 or threading.active_count() > 1:
             return self._moved_among(0, count)
         # Half of them in another process: threads of Python would take turns.
@@ -112,7 +112,7 @@ class Snapshot:
         columns = iter(self._columns[start * 4 : end * 4])
         # From the current folder the kernel has less of a path to walk.
         root = "" if os.getcwd() == str(self._root) else f"{self._root}/"
-        paths = itertools.islice(self._index, start, end)
+        paths = self._head.paths[start:end]
         for path, size, mtime, ctime, inode in zip(paths, columns, columns, columns, columns):
             try:
                 now = os.stat(path if path[0] == "/" else root + path)
@@ -200,7 +200,7 @@ class Snapshot:
 
     @functools.cached_property
     def _targets(self) -> dict[str, tuple[str, dict[str, str]]]:
-        targets: dict[str, tuple[str, dict[str, str]]] = marshal.loads(self._packed_targets)
+        targets: dict[str, tuple[str, dict[str, str]]] = marshal.loads(self._rest.targets) if self._rest.targets else {}
         return targets
 
     def target(self, label: str) -> Built | None:
@@ -225,13 +225,19 @@ class Snapshot:
 
     @property
     def memory(self) -> bytes:
-        """Whatever the build chose to keep beside the files it speaks of, replaced together with them."""
-        return self._memory
+        """Whatever the build chose to keep beside the files it speaks of, replaced together with them. Read at once: for a few bytes."""
+        return self._head.memory
 
-    def remember(self, memory: bytes) -> None:
-        """Replace ``memory``."""
-        self._changed |= memory != self._memory
-        self._memory = memory
+    @property
+    def attachment(self) -> bytes:
+        """The same for more than a few bytes, read when it is asked for. Empty when what was kept is damaged."""
+        return self._rest.attachment
+
+    def remember(self, memory: bytes, attachment: bytes) -> None:
+        """Replace ``memory`` and ``attachment``."""
+        self._changed |= memory != self.memory or attachment != self.attachment
+        self._rest = self._rest._replace(attachment=attachment)
+        self._head = self._head._replace(memory=memory)
 
     def keep_only_targets(self, labels: set[str]) -> None:
         """Forget every target but these."""
@@ -245,35 +251,36 @@ class Snapshot:
             return
         if any(self._learnt[path] is None for path in self._learnt.keys() & self._index.keys()):
             self._leave_out()
-        columns, digests, index = self._columns[:], bytearray(self._digests), dict(self._index)
+        columns, digests, index = self._columns[:], bytearray(self._rest.digests), dict(self._index)
         for path, entry in self._learnt.items():
             if entry is None:
                 continue
             i = index.setdefault(path, len(index))
             columns[4 * i : 4 * i + 4] = array("q", entry[0])
             digests[16 * i : 16 * i + 16] = bytes.fromhex(entry[1])
-        targets = marshal.dumps(self._targets, 4)
-        data = marshal.dumps((FORMAT, list(index), columns.tobytes(), bytes(digests), targets, self._memory), 4)
-        write_atomically(self._path, xxhash.xxh3_128_digest(data) + data)
-        self._unpack(data)
+        rest = self._rest._replace(digests=bytes(digests), targets=marshal.dumps(self._targets, 4))
+        packed_rest = marshal.dumps(tuple(rest), 4)
+        checksum = xxhash.xxh3_128_digest(packed_rest)
+        packed = marshal.dumps((FORMAT, checksum, "\0".join(index), columns.tobytes(), self.memory), 4)
+        write_atomically(self._path, b"".join((xxhash.xxh3_128_digest(packed), len(packed).to_bytes(8, "little"), packed, packed_rest)))
+        self._head, self._rest = _Head(checksum, list(index), self.memory), rest
+        self._columns, self._index, self._learnt, self._changed = columns, index, {}, False
 
     def _leave_out(self) -> None:
         """Pack what was loaded anew, without the files that are forgotten."""
         kept = {path: self._packed(i) for path, i in self._index.items() if self._learnt.get(path, path) is not None}
         self._columns = array("q", [number for stat, _ in kept.values() for number in stat])
-        self._digests = b"".join(bytes.fromhex(digest) for _, digest in kept.values())
+        self._rest = self._rest._replace(digests=b"".join(bytes.fromhex(digest) for _, digest in kept.values()))
         self._index = dict(zip(kept, range(len(kept))))
 
     def _packed(self, i: int) -> tuple[Stat, str]:
-        return Stat(*self._columns[4 * i : 4 * i + 4]), self._digests[16 * i : 16 * i + 16].hex()
+        return Stat(*self._columns[4 * i : 4 * i + 4]), self._rest.digests[16 * i : 16 * i + 16].hex()
 
     def _known(self, path: str) -> tuple[Stat, str] | None:
         if path in self._learnt:
             return self._learnt[path]
         i = self._index.get(path)
-        if i is None:
-            return None
-        return self._packed(i)
+        return None if i is None else self._packed(i)
 
     def _follow_links(self) -> None:
         """Record the stat of linked files anew: linking a file moves the ctime of all its names, not its bytes.
@@ -295,24 +302,54 @@ class Snapshot:
 
     def _load(self) -> None:
         try:
-            stored = self._path.read_bytes()
+            with open(self._path, "rb", buffering=0) as file:
+                start = file.read(_START)
+                length = int.from_bytes(start[16:], "little")
+                # A damaged length must not ask for memory.
+                data = file.read(length) if length <= os.fstat(file.fileno()).st_size else b""
         except OSError:
             return
-        data = stored[16:]
         # marshal trusts its input, so nothing but what save() wrote may reach it.
-        if xxhash.xxh3_128_digest(data) == stored[:16]:
-            self._unpack(data)
-
-    def _unpack(self, data: bytes) -> None:
-        content = marshal.loads(data)
-        if content[0] != FORMAT:
+        if len(start) < _START or xxhash.xxh3_128_digest(data) != start[:16]:
             return
-        _, paths, packed, self._digests, self._packed_targets, self._memory = content
-        self._columns = array("q")
-        self._columns.frombytes(packed)
-        self._index = dict(zip(paths, range(len(paths))))
-        self._learnt = {}
-        self._changed = False
+        content = marshal.loads(data)
+        if content[0] == FORMAT:
+            _, rest, paths, columns, memory = content
+            self._head = _Head(rest, paths.split("\0") if paths else (), memory, _START + length)
+            self._columns.frombytes(columns)
+
+    @functools.cached_property
+    def _index(self) -> dict[str, int]:
+        """The place of each file that was loaded, and whose digest too."""
+        known = len(self._rest.digests) // 16
+        return dict(zip(self._head.paths, range(known)))
+
+    @functools.cached_property
+    def _rest(self) -> _Rest:
+        """What follows the head. When it is damaged, or of another snapshot by now, nothing that was loaded counts."""
+        if self._head.rest:
+            with suppress(OSError), open(self._path, "rb", buffering=0) as file:
+                file.seek(self._head.end)
+                data = file.read()
+                if xxhash.xxh3_128_digest(data) == self._head.rest:
+                    return _Rest(*marshal.loads(data))
+        self._head, self._columns = _Head(), array("q")
+        return _Rest()
+
+
+class _Head(NamedTuple):
+    """The checksum of the rest, the files in the order of their columns, and where in the file the rest begins."""
+
+    rest: bytes = b""
+    paths: Sequence[str] = ()
+    memory: bytes = b""
+    end: int = 0
+
+
+class _Rest(NamedTuple):
+    digests: bytes = b""
+    targets: bytes = b""
+    attachment: bytes = b""
 
 
 def _parents(path: str) -> Iterator[str]:
