@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from enginewright.rules.engine import tensorrt_engine
     from enginewright.rules.fp16 import fp16
     from enginewright.rules.image import image
+    from enginewright.rules.image_index import image_index
     from enginewright.rules.int8 import int8
     from enginewright.rules.latency_test import latency_test
     from enginewright.rules.layer import files_layer
@@ -34,6 +35,7 @@ _HOMES = {
     "fp16": "rules.fp16",
     "glob": "workspace.glob",
     "image": "rules.image",
+    "image_index": "rules.image_index",
     "int8": "rules.int8",
     "latency_test": "rules.latency_test",
     "model_image": "rules.model_image",
@@ -53,6 +55,7 @@ __all__ = [
     "fp16",
     "glob",
     "image",
+    "image_index",
     "int8",
     "latency_test",
     "model_image",

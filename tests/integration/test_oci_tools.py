@@ -14,6 +14,7 @@ import pytest
 
 from enginewright.rules.image import assemble
 from enginewright.rules.layer import write_layer
+from layers import layer_params
 
 LONG = "a folder with spaces/" + "é" * 60 + "/" + "x" * 120
 
@@ -34,7 +35,7 @@ def layer(tmp_path: Path) -> Path:
     (tmp_path / "script").write_bytes(b"#!/bin/sh\n")
     files = {"/models/minilm/engine_sm_80.engine": "engine", f"/{LONG}": "script"}
     outputs = {"layer": tmp_path / "layer.tar", "descriptor": tmp_path / "layer.json"}
-    write_layer({"engine": tmp_path / "engine", "script": tmp_path / "script"}, outputs, {"files": files, "mtime": 0})
+    write_layer({"engine": tmp_path / "engine", "script": tmp_path / "script"}, outputs, layer_params(files))
     return outputs["layer"]
 
 
@@ -94,10 +95,10 @@ def test_gnu_tar_lists_and_extracts_a_layer(layer: Path, tmp_path: Path) -> None
 
 
 def test_gnu_tar_reads_a_member_of_eight_gibibytes(tmp_path: Path) -> None:
-    from enginewright.oci.tar import header
+    from enginewright.oci.tar import Member, header
 
     size = 8 * 2**30
     with (tmp_path / "large.tar").open("wb") as file:
-        file.write(header("engine", size, 0o644, 0, b"0"))
+        file.write(header(Member("engine", "file", 0o644), size, 0))
         file.truncate(file.tell() + size + 1024)
     assert run("tar", "--list", "--verbose", "--file", tmp_path / "large.tar").split()[2] == str(size)

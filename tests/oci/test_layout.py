@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from enginewright.errors import ActionError
-from enginewright.oci.layout import CONFIG, INDEX, LAYER, MANIFEST, Descriptor, canonical_json, write_layout
+from enginewright.oci.layout import Descriptor, canonical_json, write_image
+from enginewright.oci.media import CONFIG, INDEX, LAYER, MANIFEST
 
 CONFIGURATION = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}
 
 
-def blob(path: Path, data: bytes) -> tuple[Descriptor, Path]:
+def blob(path: Path, data: bytes) -> tuple[dict[str, Any], Path]:
     path.write_bytes(data)
-    return Descriptor(LAYER, f"sha256:{hashlib.sha256(data).hexdigest()}", len(data)), path
+    return Descriptor(LAYER, f"sha256:{hashlib.sha256(data).hexdigest()}", len(data)).to_json(), path
 
 
 def read(layout: Path, descriptor: dict[str, Any]) -> Any:
@@ -29,7 +30,7 @@ def read(layout: Path, descriptor: dict[str, Any]) -> Any:
 def test_a_layout(tmp_path: Path) -> None:
     layers = [blob(tmp_path / "low", b"low"), blob(tmp_path / "high", b"higher")]
     layout = tmp_path / "layout"
-    manifest_descriptor = write_layout(layout, CONFIGURATION, layers, {"org.opencontainers.image.title": "minilm"})
+    manifest_descriptor = write_image(layout, CONFIGURATION, layers, {"org.opencontainers.image.title": "minilm"})
     assert json.loads((layout / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
     index = json.loads((layout / "index.json").read_bytes())
     assert index == {
@@ -40,7 +41,7 @@ def test_a_layout(tmp_path: Path) -> None:
     manifest = read(layout, index["manifests"][0])
     assert (manifest["schemaVersion"], manifest["mediaType"], manifest["config"]["mediaType"]) == (2, MANIFEST, CONFIG)
     assert manifest["annotations"] == {"org.opencontainers.image.title": "minilm"}
-    assert manifest["layers"] == [descriptor.to_json() for descriptor, _ in layers]
+    assert manifest["layers"] == [descriptor for descriptor, _ in layers]
     assert read(layout, manifest["config"]) == CONFIGURATION
     blobs = list((layout / "blobs" / "sha256").iterdir())
     assert len(blobs) == 4
@@ -51,8 +52,8 @@ def test_a_layout(tmp_path: Path) -> None:
 
 def test_the_same_image_is_the_same_bytes(tmp_path: Path) -> None:
     layers = [blob(tmp_path / "layer", b"layer")]
-    first = write_layout(tmp_path / "a", CONFIGURATION, layers, {"a": "1", "b": "2"})
-    second = write_layout(tmp_path / "b", dict(reversed(CONFIGURATION.items())), layers, {"b": "2", "a": "1"})
+    first = write_image(tmp_path / "a", CONFIGURATION, layers, {"a": "1", "b": "2"})
+    second = write_image(tmp_path / "b", dict(reversed(CONFIGURATION.items())), layers, {"b": "2", "a": "1"})
     assert first == second
     assert (tmp_path / "a" / "index.json").read_bytes() == (tmp_path / "b" / "index.json").read_bytes()
 
@@ -60,14 +61,14 @@ def test_the_same_image_is_the_same_bytes(tmp_path: Path) -> None:
 def test_blobs_are_symbolic_links_to_what_a_symbolic_link_leads_to(tmp_path: Path) -> None:
     descriptor, path = blob(tmp_path / "blob", b"layer")
     (tmp_path / "input").symlink_to(path)
-    write_layout(tmp_path / "layout", CONFIGURATION, [(descriptor, tmp_path / "input")], {})
-    placed = tmp_path / "layout" / "blobs" / descriptor.digest.replace(":", "/")
+    write_image(tmp_path / "layout", CONFIGURATION, [(descriptor, tmp_path / "input")], {})
+    placed = tmp_path / "layout" / "blobs" / descriptor["digest"].replace(":", "/")
     assert placed.readlink() == path
 
 
 def test_two_layers_with_the_same_bytes(tmp_path: Path) -> None:
     layers = [blob(tmp_path / "one", b"same"), blob(tmp_path / "two", b"same")]
-    manifest = write_layout(tmp_path / "layout", CONFIGURATION, layers, {})
+    manifest = write_image(tmp_path / "layout", CONFIGURATION, layers, {})
     assert len(read(tmp_path / "layout", manifest.to_json())["layers"]) == 2
 
 
@@ -75,7 +76,7 @@ def test_a_blob_that_is_not_the_size_it_should_be(tmp_path: Path) -> None:
     descriptor, path = blob(tmp_path / "blob", b"layer")
     path.write_bytes(b"lay")
     with pytest.raises(ActionError, match="has 3 bytes, but its descriptor says 5"):
-        write_layout(tmp_path / "layout", CONFIGURATION, [(descriptor, path)], {})
+        write_image(tmp_path / "layout", CONFIGURATION, [(descriptor, path)], {})
 
 
 def test_descriptors_as_json() -> None:

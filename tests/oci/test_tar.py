@@ -15,12 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enginewright.errors import ActionError
-from enginewright.oci.tar import header, write_tar
+from enginewright.oci.compression import Compression, Written, new_blob
+from enginewright.oci.members import gather
+from enginewright.oci.tar import Member, header
+from enginewright.oci.tar import write_tar as write_members
 
 part = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=120).filter(
     lambda text: text not in (".", "..") and not text.startswith(".wh.")
 )
 name = st.lists(part, min_size=1, max_size=5).map("/".join)
+
+
+def write_tar(archive: Path, files: Mapping[str, Path], mtime: int = 0) -> Written:
+    with new_blob(archive, Compression("none", 0)) as blob:
+        write_members(blob.write, gather(files), mtime)
+        return blob.finish()
 
 
 def free_of_conflicts(files: Mapping[str, bytes]) -> bool:
@@ -135,20 +144,20 @@ def test_a_folder_brings_all_that_is_in_it(tmp_path: Path) -> None:
     ],
 )
 def test_long_and_foreign_names(path: str, needs_pax: bool) -> None:
-    for kind, shown in ((b"0", path), (b"5", path + "/")):
-        blocks = header(shown, 0, 0o644, 0, kind)
+    for kind in ("file", "folder"):
+        blocks = header(Member(path, kind, 0o644), 0, 0)  # type: ignore[arg-type]
         with tarfile.open(fileobj=io.BytesIO(blocks), mode="r:") as tar:
             member = tar.next()
         assert member is not None
-        assert (member.name, member.isdir()) == (path, kind == b"5")
-        if kind == b"0":
+        assert (member.name, member.isdir()) == (path, kind == "folder")
+        if kind == "file":
             assert ("path" in member.pax_headers) == needs_pax
             assert (len(blocks) > 512) == needs_pax
 
 
 @pytest.mark.parametrize(("size", "needs_pax"), [(8 * 2**30 - 1, False), (8 * 2**30, True), (10**15, True)])
 def test_eight_gibibytes_and_more(size: int, needs_pax: bool) -> None:
-    with tarfile.open(fileobj=io.BytesIO(header("engine", size, 0o644, 0, b"0")), mode="r:") as tar:
+    with tarfile.open(fileobj=io.BytesIO(header(Member("engine", "file", 0o644), size, 0)), mode="r:") as tar:
         member = tar.next()
     assert member is not None
     assert (member.name, member.size) == ("engine", size)
@@ -157,7 +166,7 @@ def test_eight_gibibytes_and_more(size: int, needs_pax: bool) -> None:
 
 def test_a_number_that_fits_nowhere() -> None:
     with pytest.raises(ValueError, match="-1 does not fit"):
-        header("engine", 0, 0o644, -1, b"0")
+        header(Member("engine", "file", 0o644), 0, -1)
 
 
 def test_two_inputs_that_want_one_name(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from enginewright.graph.attributes import AttributeProblem
 from enginewright.graph.label import Label
 from enginewright.graph.rule import Context, Loading, loading
 from enginewright.rules.layer import files_layer, write_layer
+from layers import layer_params
 
 ENGINE = Label("models/minilm", "engine_sm_80")
 OUTPUTS: Mapping[Label, Mapping[str, Artifact]] = {
@@ -99,7 +100,7 @@ def test_the_layer_and_its_descriptor(tmp_path: Path) -> None:
     (tmp_path / "site" / "css").mkdir(parents=True)
     (tmp_path / "site" / "css" / "a.css").write_bytes(b"a")
     outputs = {"layer": tmp_path / "app.tar", "descriptor": tmp_path / "app.json"}
-    params = {"files": {"/models/minilm.engine": "e", "/app/site": "s", "/twice": "e"}, "mtime": 0}
+    params = layer_params({"/models/minilm.engine": "e", "/app/site": "s", "/twice": "e"})
     write_layer({"e": tmp_path / "engine", "s": tmp_path / "site"}, outputs, params)
     with tarfile.open(outputs["layer"]) as tar:
         assert [member.name for member in tar if member.isreg()] == ["app/site/css/a.css", "models/minilm.engine", "twice"]
@@ -119,4 +120,4 @@ def test_a_folder_with_a_name_that_no_layer_can_have(tmp_path: Path) -> None:
     (tmp_path / "one" / ".wh.file").touch()
     outputs = {"layer": tmp_path / "app.tar", "descriptor": tmp_path / "app.json"}
     with pytest.raises(ActionError, match=r"/app/\.wh\.file"):
-        write_layer({"one": tmp_path / "one"}, outputs, {"files": {"/app": "one"}, "mtime": 0})
+        write_layer({"one": tmp_path / "one"}, outputs, layer_params({"/app": "one"}))

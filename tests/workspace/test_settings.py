@@ -62,7 +62,10 @@ def test_the_cache_folder_is_the_users(tmp_path: Path, monkeypatch: pytest.Monke
     ("toml", "message"),
     [
         ("[tool.enginewright]\nstor = 'x'\n", "pyproject.toml: [tool.enginewright] has no setting 'stor' (did you mean 'store'?)"),
-        ("[tool.enginewright]\nz = 1\n", "pyproject.toml: [tool.enginewright] has no setting 'z' (there are: packages, store)"),
+        (
+            "[tool.enginewright]\nz = 1\n",
+            "pyproject.toml: [tool.enginewright] has no setting 'z' (there are: compression, packages, store)",
+        ),
         (
             "[tool.enginewright]\npackages = 'models/*'\n",
             "pyproject.toml: [tool.enginewright] packages: expected a list of glob patterns, such as ['models/*']",

@@ -31,6 +31,12 @@ _OPT_LOCKED = {
     "help": "build from nothing but what build.lock has, or not at all (see doit lock)",
 }  # fmt: skip
 
+OPT_COMPRESSION = {
+    "name": "compression", "short": "", "long": "compression", "type": str, "default": "",
+    "help": "how layers are compressed whose declaration does not say: none, gzip or zstd, with a level as in zstd:9"
+    " [default: the setting compression, or none]",
+}  # fmt: skip
+
 
 class BuildCommand(Command):
     """Judges the whole selection in one pass, and hands doit only the tasks that may have to run."""
@@ -45,7 +51,7 @@ class BuildCommand(Command):
         " 2 an error while running, 3 an error before anything ran."
     )
     execute_tasks = True
-    cmd_options = (opt_continue, OPT_PROCESSES, _OPT_VERBOSE, _OPT_JSON, _OPT_LOCKED)
+    cmd_options = (opt_continue, OPT_PROCESSES, OPT_COMPRESSION, _OPT_VERBOSE, _OPT_JSON, _OPT_LOCKED)
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Build what ``args`` select and return the exit code."""
@@ -53,6 +59,7 @@ class BuildCommand(Command):
         self.load_settings(params)
         if params["num_process"] < 1:
             raise InvalidCommand(f"-n {params['num_process']}: at least one action must run at a time")
+        choose_compression(params)
         snapshot = open_snapshot(Path.cwd())
         if not args and not params["json"] and not params["verbose"] and not params["locked"]:
             actions = nothing_to_do(snapshot)
@@ -62,6 +69,12 @@ class BuildCommand(Command):
         from enginewright.doit_plugin.execution import build_selection
 
         return build_selection(args, params, snapshot, started)
+
+
+def choose_compression(params: Mapping[str, Any]) -> None:
+    """Take what the command line says for what the environment says, as all of the build does."""
+    if params["compression"]:
+        os.environ["ENGINEWRIGHT_COMPRESSION"] = params["compression"]
 
 
 def summary_line(counts: Mapping[str, int], seconds: float) -> str:

@@ -159,15 +159,16 @@ def _show_onnx(facts: Facts) -> Iterator[str]:
 
 
 def _image(layout: Path) -> Facts:
-    from enginewright.oci.layout import read_layout
+    from enginewright.oci.layout import read_image
 
-    manifest, config, digest = read_layout(layout)
+    image = read_image(layout)
+    history = [each for each in image.config.get("history", ()) if not each.get("empty_layer")] or [{}] * len(image.layers)
     return {
-        "manifest": digest,
-        "platform": f"{config['os']}/{config['architecture']}",
+        "manifest": image.descriptor.digest,
+        "platform": f"{image.platform['os']}/{image.platform['architecture']}",
         "layers": [
-            {"digest": layer["digest"], "size": layer["size"], "created_by": history.get("created_by", "")}
-            for layer, history in zip(manifest["layers"], config.get("history", [{}] * len(manifest["layers"])))
+            {"digest": layer.digest, "size": layer.size, "created_by": made.get("created_by", "")}
+            for layer, made in zip(image.layers, history)
         ],
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from doit.exceptions import InvalidCommand
 
-from enginewright.doit_plugin.build import OPT_PROCESSES
+from enginewright.doit_plugin.build import OPT_COMPRESSION, OPT_PROCESSES, choose_compression
 from enginewright.doit_plugin.causes import as_json, first
 from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.session import foresee, open_build, select, user_errors
@@ -29,7 +29,7 @@ class PlanCommand(Command):
         " something that runs may run, unless that makes the same bytes again. Time, memory and size are those of the target's"
         " last run, or else the median of the same kind of action."
     )
-    cmd_options = (OPT_PROCESSES, OPT_JSON)
+    cmd_options = (OPT_PROCESSES, OPT_COMPRESSION, OPT_JSON)
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Print the plan for what ``args`` select."""
@@ -37,6 +37,7 @@ class PlanCommand(Command):
         processes = params["num_process"]
         if processes < 1:
             raise InvalidCommand(f"-n {processes}: at least one action must run at a time")
+        choose_compression(params)
         build = open_build(Path.cwd(), look_only=True)
         wanted = build.graph.closure(select(build, args))
         pending = foresee(build, wanted)

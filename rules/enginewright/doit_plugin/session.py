@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from doit.dependency import Dependency, JsonDB
 from doit.exceptions import InvalidCommand, InvalidDodoFile
@@ -23,6 +23,9 @@ from enginewright.execute.workers import Workers
 from enginewright.graph.label import Label
 from enginewright.store.snapshot import Snapshot
 from enginewright.workspace.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from enginewright.graph.rule import Defaults
 
 
 def open_build(root: Path, look_only: bool = False, snapshot: Snapshot | None = None, processes: int = 1) -> Build:
@@ -58,8 +61,18 @@ def _load(root: Path, settings: Settings, snapshot: Snapshot) -> Loaded:
         snapshot.watch([folder])
         watched.append(folder)
 
-    graph = analyse(load_packages(root, found.packages, watch))
+    graph = analyse(load_packages(root, found.packages, watch), _defaults(settings))
     return Loaded(graph, set(graph.deps), Installation(), watched)
+
+
+def _defaults(settings: Settings) -> Defaults:
+    from enginewright.graph.rule import Defaults
+    from enginewright.oci.compression import parse_compression
+
+    try:
+        return Defaults(str(parse_compression(settings.compression)), settings.epoch)
+    except ValueError as error:
+        raise WorkspaceError(f"compression: {error}") from None
 
 
 def select(build: Build, patterns: Iterable[str]) -> set[Label]:

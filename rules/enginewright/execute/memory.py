@@ -127,7 +127,8 @@ def _read(snapshot: Snapshot) -> _Memory | None:
 
 
 def _fingerprint() -> str:
-    return f"{_FORMAT} {sys.version} {sys.prefix} {_PACKAGE} {os.environ.get('PYTHONPATH', '')}"
+    told = [os.environ.get(name, "") for name in ("PYTHONPATH", "ENGINEWRIGHT_COMPRESSION", "SOURCE_DATE_EPOCH")]
+    return f"{_FORMAT} {sys.version} {sys.prefix} {_PACKAGE} {told}"
 
 
 def _users(graph: Graph, position: dict[Label, int]) -> dict[str, tuple[int, ...]]:

@@ -33,9 +33,17 @@ class _OtherType(AttributeProblem):
 
 @dataclass(frozen=True)
 class Needs:
-    """Marks a label attribute, as ``Annotated[Label, Needs("onnx")]``, with the output its target must provide."""
+    """Marks a label attribute, as ``Annotated[Label, Needs("onnx")]``, with the output its target must provide, or another that will do."""
 
     output: str
+    alternative: str = ""
+
+    def met_by(self, provided: Collection[str]) -> bool:
+        """Whether a target that provides these outputs will do."""
+        return self.output in provided or self.alternative in provided
+
+    def __str__(self) -> str:
+        return f"{self.output!r} or {self.alternative!r}" if self.alternative else repr(self.output)
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ def describe(hint: Any) -> str:
     if origin is Annotated:
         for mark in args[1:]:
             if isinstance(mark, Needs):
-                return f"the label of a target that provides {mark.output!r}"
+                return f"the label of a target that provides {mark}"
             if isinstance(mark, Source):
                 return "a file of the package, as 'net.py', or 'dist://NAME/PATH'"
             if isinstance(mark, Function):

@@ -9,7 +9,7 @@ from enginewright.errors import DeclarationError
 from enginewright.graph.action import Action, Artifact
 from enginewright.graph.attributes import AttributeProblem, did_you_mean, label_attributes
 from enginewright.graph.label import Label
-from enginewright.graph.rule import Context, Declared, Group, Location, Rule
+from enginewright.graph.rule import NO_DEFAULTS, Context, Declared, Defaults, Group, Location, Rule
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +89,8 @@ class Graph:
         return [label for label in self.deps if label in reached]
 
 
-def analyse(packages: Mapping[str, Iterable[Declared]]) -> Graph:
-    """Turn each package's declarations into a graph.
+def analyse(packages: Mapping[str, Iterable[Declared]], defaults: Defaults = NO_DEFAULTS) -> Graph:
+    """Turn each package's declarations into a graph; ``defaults`` are for what they leave out.
 
     Raises DeclarationError for a name declared twice, a dependency that does not exist or does not provide what is needed,
     a cycle, and two targets that write one path, or one below the other's.
@@ -107,7 +107,7 @@ def analyse(packages: Mapping[str, Iterable[Declared]]) -> Graph:
     targets: dict[Label, Target] = {}
     writers: dict[str, Target] = {}
     for label in _ordered(deps, expanded):
-        target = _analyse_one(label, expanded[label], deps[label], targets)
+        target = _analyse_one(label, expanded[label], deps[label], targets, defaults)
         for artifact in target.action.outputs.values() if target.action else ():
             other = writers.setdefault(artifact.path, target)
             if other is not target:
@@ -160,13 +160,13 @@ def _dependencies(label: Label, each: Declared, known: Mapping[Label, Declared])
         if dep not in known:
             raise DeclarationError(f"{where}: {_no_target(dep, known)}")
         rule = known[dep].rule
-        if needs is not None and needs.output not in rule.provided():
+        if needs is not None and not needs.met_by(rule.provided()):
             what = f"is a {rule.kind}"
             if isinstance(rule, Group):
                 what += f": name one of its members ({', '.join(map(str, rule.members[:8]))})"
             elif rule.provided():
                 what += f", which provides {', '.join(rule.provided())}"
-            raise DeclarationError(f"{where}: expected a target that provides {needs.output!r}, but {dep} {what}")
+            raise DeclarationError(f"{where}: expected a target that provides {needs}, but {dep} {what}")
         found[dep] = None
     return tuple(found)
 
@@ -202,13 +202,13 @@ def _ordered(deps: Mapping[Label, tuple[Label, ...]], known: Mapping[Label, Decl
     return list(order)
 
 
-def _analyse_one(label: Label, each: Declared, deps: tuple[Label, ...], done: Mapping[Label, Target]) -> Target:
+def _analyse_one(label: Label, each: Declared, deps: tuple[Label, ...], done: Mapping[Label, Target], defaults: Defaults) -> Target:
     def outputs(dep: Label) -> Mapping[str, Artifact]:
         action = done[dep].action
         return {name: artifact for name, artifact in action.outputs.items() if name not in action.previous} if action else {}
 
     try:
-        action = each.rule.action(Context(label, outputs))
+        action = each.rule.action(Context(label, outputs, defaults))
     except AttributeProblem as problem:
         raise DeclarationError(f"{each.location}: {each.rule.kind}(name={label.name!r}): {problem}") from None
     attributes = {name: _as_text(value) for name, value in vars(each.rule).items() if name != "name"}

@@ -44,14 +44,26 @@ class Location(NamedTuple):
         return f"{self.path}:{self.line}"
 
 
+class Defaults(NamedTuple):
+    """What declarations leave to whoever builds: how layers are compressed, and the date of a build in seconds since 1970."""
+
+    compression: str = "none"
+    epoch: int = 0
+
+
+NO_DEFAULTS = Defaults()
+
+
 class Context:
     """What a rule may ask during analysis: artifacts, by name. No file is read.
 
-    ``outputs`` finds the output artifacts, by name, of a label that the declaration names.
+    ``outputs`` finds the output artifacts, by name, of a label that the declaration names; ``defaults`` are for what the
+    declaration leaves out.
     """
 
-    def __init__(self, label: Label, outputs: Callable[[Label], Mapping[str, Artifact]]) -> None:
+    def __init__(self, label: Label, outputs: Callable[[Label], Mapping[str, Artifact]], defaults: Defaults = NO_DEFAULTS) -> None:
         self.label = label
+        self.defaults = defaults
         self._outputs = outputs
 
     def source(self, path: str) -> Artifact:

@@ -1,4 +1,4 @@
-"""Tar archives as OCI layers need them: the same files give the same bytes, on every machine and at any time.
+"""Tar archives as OCI layers need them: the same members give the same bytes, on every machine and at any time.
 
 Headers are ustar, with a pax extended header before those that ustar has no room for: POSIX.1-2017, pax, sections "ustar
 Interchange Format" and "pax Extended Header" (https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html).
@@ -6,60 +6,82 @@ Interchange Format" and "pax Extended Header" (https://pubs.opengroup.org/online
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from itertools import accumulate
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Literal, NamedTuple
 
 from enginewright.errors import ActionError
+from enginewright.oci.compression import CHUNK
 
 _BLOCK = 512
-_CHUNK = 1 << 20
 _FIELDS = struct.Struct("100s 8s 8s 8s 12s 12s 8s c 100s 6s 2s 32s 32s 8s 8s 155s 12x")
-_WHITEOUT = ".wh."
+_TYPES = {"file": b"0", "hardlink": b"1", "symlink": b"2", "folder": b"5"}
 
 
-class Written(NamedTuple):
-    """What was written: its digest, as ``sha256:`` and 64 hexadecimal digits, and its size in bytes."""
+class Member(NamedTuple):
+    """One entry of an archive.
 
-    digest: str
-    size: int
-
-
-def write_tar(archive: Path, files: Mapping[str, Path], mtime: int = 0) -> Written:
-    """Write the new file ``archive``, hashing it in the same pass.
-
-    ``files`` maps the names that files get in the archive (relative, ``/``-separated, normalised) to where they are now; a
-    folder brings all that is in it, and symbolic links are followed. Members are sorted, each after the folders it lies in;
-    they belong to 0:0, were modified ``mtime`` seconds after 1970, and have mode 0755 (folders) or 0644 (files, whatever
-    their mode is now: it is no part of a digest, so it must not change the archive).
-
-    Raises ActionError where two files want one name, a file is also a folder, or a name starts with ``.wh.``, which in a
-    layer deletes a file (OCI image-spec, layer.md, "Whiteouts"); and for a file that shrinks while it is read.
+    ``name`` is relative and ``/``-separated, without a ``/`` at its end. ``mode`` is the permission bits, setuid, setgid and sticky
+    among them; ``source`` is where the bytes of a file are, or the bytes; ``target`` what a link leads to: for a hard link, the
+    name of a file before it in the archive.
     """
-    members = _members(files)
-    with archive.open("xb") as out, ThreadPoolExecutor(1) as hasher:
-        tar = _HashedFile(out, hasher)
-        for name in sorted(members):
-            source = members[name]
-            if source is None:
-                tar.write(header(name + "/", 0, 0o755, mtime, b"5"))
-            else:
-                _add_file(tar, name, source, mtime)
-        tar.write(bytes(2 * _BLOCK))
-        return tar.written()
+
+    name: str
+    kind: Literal["file", "folder", "symlink", "hardlink"]
+    mode: int
+    source: Path | bytes = b""
+    target: str = ""
+    uid: int = 0
+    gid: int = 0
 
 
-def header(name: str, size: int, mode: int, mtime: int, kind: bytes) -> bytes:
-    """The blocks before a member's content: a ustar header, after a pax extended header if the name or size needs one.
+def write_tar(write: Callable[[bytes], object], members: Iterable[Member], mtime: int = 0) -> None:
+    """Write an archive of ``members``, all modified ``mtime`` seconds after 1970. They may be made while they are asked for.
 
-    ``kind`` is ustar's typeflag: ``b"0"`` for a file, ``b"5"`` for a folder, whose name ends with ``/``. Raises ValueError
-    for a name that is not Unicode and for a number that fits neither header.
+    They must be sorted by name, each after the folders that it lies in. Raises ActionError for a file that is none, or that
+    shrinks while it is read, and ValueError where members are not in order.
     """
+    last = ""
+    for member in members:
+        if member.name <= last:
+            raise ValueError(f"{member.name!r} after {last!r}: members must be sorted, each once")
+        last = member.name
+        if member.kind == "file" and isinstance(member.source, Path):
+            _write_file(write, member, member.source, mtime)
+        elif member.kind == "file":
+            assert isinstance(member.source, bytes)
+            write(header(member, len(member.source), mtime))
+            write(member.source)
+            write(_padding(len(member.source)))
+        else:
+            write(header(member, 0, mtime))
+    write(bytes(2 * _BLOCK))
+
+
+def _write_file(write: Callable[[bytes], object], member: Member, source: Path, mtime: int) -> None:
+    if not source.is_file():
+        raise ActionError(f"/{member.name}: its source is neither a file nor a folder")
+    with source.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        write(header(member, size, mtime))
+        remaining = size
+        while remaining:
+            chunk = file.read(min(remaining, CHUNK))
+            if not chunk:
+                raise ActionError(f"/{member.name}: its source lost {remaining} bytes while it was read: build again")
+            write(chunk)
+            remaining -= len(chunk)
+        write(_padding(size))
+
+
+def header(member: Member, size: int, mtime: int) -> bytes:
+    """The blocks before a member's content of ``size`` bytes: a ustar header, after a pax extended header if anything needs one.
+
+    Raises ActionError for a name that is not Unicode, and ValueError for a number that fits neither header.
+    """
+    name = member.name + "/" * (member.kind == "folder")
     records: dict[str, str] = {}
     try:
         prefix, base = _split(name)
@@ -67,13 +89,21 @@ def header(name: str, size: int, mode: int, mtime: int, kind: bytes) -> bytes:
         records["path"] = name
         # Only a reader that knows no pax sees this one.
         prefix, base = b"", name.encode("ascii", "replace")[:100]
-    if size >= 8**11:
-        records["size"] = str(size)
-    extension = b"".join(_record(key, value) for key, value in sorted(records.items()))
+    if not member.target.isascii() or len(member.target) > 100:
+        records["linkpath"] = member.target
+    numbers = {"size": (size, 8**11), "uid": (member.uid, 8**7), "gid": (member.gid, 8**7)}
+    records |= {key: str(value) for key, (value, limit) in numbers.items() if value >= limit}
+    size, uid, gid = (0 if key in records else value for key, (value, _) in numbers.items())
+    try:
+        extension = b"".join(_record(key, value) for key, value in sorted(records.items()))
+    except UnicodeEncodeError:
+        raise ActionError(f"/{ascii(member.name)[1:-1]}: its name, or what it leads to, is not UTF-8: rename it") from None
     blocks = b""
     if extension:
-        blocks = _ustar(b"", b"././@PaxHeader", len(extension), 0o644, mtime, b"x") + extension + _padding(len(extension))
-    return blocks + _ustar(prefix, base, 0 if "size" in records else size, mode, mtime, kind)
+        extended = _ustar(b"", b"././@PaxHeader", len(extension), 0o644, mtime, b"x")
+        blocks = extended + extension + _padding(len(extension))
+    target = member.target.encode("ascii", "replace")[:100]
+    return blocks + _ustar(prefix, base, size, member.mode, mtime, _TYPES[member.kind], target, uid, gid)
 
 
 def _split(name: str) -> tuple[bytes, bytes]:
@@ -97,10 +127,12 @@ def _record(key: str, value: str) -> bytes:
     return str(length).encode() + rest
 
 
-def _ustar(prefix: bytes, name: bytes, size: int, mode: int, mtime: int, kind: bytes) -> bytes:
-    owner = device = _octal(0, 8)
-    before = (name, _octal(mode, 8), owner, owner, _octal(size, 12), _octal(mtime, 12))
-    after = (kind, b"", b"ustar", b"00", b"", b"", device, device, prefix)
+def _ustar(
+    prefix: bytes, name: bytes, size: int, mode: int, mtime: int, kind: bytes, target: bytes = b"", uid: int = 0, gid: int = 0
+) -> bytes:
+    before = (name, _octal(mode, 8), _octal(uid, 8), _octal(gid, 8), _octal(size, 12), _octal(mtime, 12))
+    device = _octal(0, 8)
+    after = (kind, target, b"ustar", b"00", b"", b"", device, device, prefix)
     checksum = sum(_FIELDS.pack(*before, b" " * 8, *after))
     return _FIELDS.pack(*before, b"%06o\0 " % checksum, *after)
 
@@ -113,70 +145,3 @@ def _octal(value: int, width: int) -> bytes:
 
 def _padding(size: int) -> bytes:
     return bytes(-size % _BLOCK)
-
-
-def _members(files: Mapping[str, Path]) -> dict[str, Path | None]:
-    """Every member of the archive: its name without a closing ``/``, and its file, or None for a folder."""
-    members: dict[str, Path | None] = {}
-    for name, path in files.items():
-        *folders, _ = accumulate(name.split("/"), "{}/{}".format)
-        for member, source in (*((folder, None) for folder in folders), *_below(name, path)):
-            if member.rpartition("/")[2].startswith(_WHITEOUT):
-                raise ActionError(f"/{member}: a name that starts with {_WHITEOUT} deletes a file in a layer: rename it")
-            if members.setdefault(member, source) is not source:
-                raise ActionError(f"/{member} would come from two inputs: give one of them another path in the layer")
-    return members
-
-
-def _below(name: str, path: Path) -> Iterator[tuple[str, Path | None]]:
-    if not path.is_dir():
-        yield name, path
-        return
-    yield name, None
-    for child in path.iterdir():
-        yield from _below(f"{name}/{child.name}", child)
-
-
-def _add_file(tar: _HashedFile, name: str, source: Path, mtime: int) -> None:
-    if not source.is_file():
-        raise ActionError(f"/{name}: its source is neither a file nor a folder")
-    with source.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        tar.write(header(name, size, 0o644, mtime, b"0"))
-        remaining = size
-        while remaining:
-            chunk = file.read(min(remaining, _CHUNK))
-            if not chunk:
-                raise ActionError(f"/{name}: its source lost {remaining} bytes while it was read: build again")
-            tar.write(chunk)
-            remaining -= len(chunk)
-        tar.write(_padding(size))
-
-
-class _HashedFile:
-    """A file that is hashed while it is written. The hash has its own thread: it takes longer than the copy, and hides it."""
-
-    def __init__(self, out: BinaryIO, hasher: Executor) -> None:
-        self._out = out
-        self._hasher = hasher
-        self._sha256 = hashlib.sha256()
-        self._hashing: Future[None] | None = None
-        self._size = 0
-
-    def write(self, data: bytes) -> None:
-        self._finish_hashing()
-        if len(data) < _CHUNK:
-            self._sha256.update(data)
-        else:
-            self._hashing = self._hasher.submit(self._sha256.update, data)
-        self._out.write(data)
-        self._size += len(data)
-
-    def written(self) -> Written:
-        self._finish_hashing()
-        return Written(f"sha256:{self._sha256.hexdigest()}", self._size)
-
-    def _finish_hashing(self) -> None:
-        if self._hashing is not None:
-            self._hashing.result()
-            self._hashing = None

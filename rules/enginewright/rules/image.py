@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+from enginewright.errors import ActionError
 from enginewright.graph.action import Action
 from enginewright.graph.attributes import AttributeProblem, Needs
 from enginewright.graph.label import Label
 from enginewright.graph.rule import Context, Rule, declaration
-from enginewright.oci.layout import Descriptor, write_layout
+from enginewright.oci.config import configuration
+from enginewright.oci.layer import read_layer
+from enginewright.oci.layout import Image as BaseImage
+from enginewright.oci.layout import blob_path, read_image, write_image
+from enginewright.oci.media import BASE_DIGEST, BASE_NAME, LAYERS
 
 _PORT = re.compile(r"([1-9][0-9]{0,4})(/tcp|/udp)?")
 _SIGNAL = re.compile(r"SIG[A-Z0-9]+([+-][0-9]+)?|[0-9]+")
@@ -22,19 +25,24 @@ _SIGNAL = re.compile(r"SIG[A-Z0-9]+([+-][0-9]+)?|[0-9]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Image(Rule):
-    """An image of ``layers``, the lowest first, for Linux on ``architecture``; it holds nothing else.
+    """An image of ``layers``, the lowest first, on top of ``base``, or of nothing else.
 
-    ``entrypoint``, ``cmd``, ``env``, ``user`` (``user``, ``uid`` or ``user:group``), ``workdir``, ``labels``,
-    ``exposed_ports`` (as ``"8000"`` or ``"53/udp"``) and ``stop_signal`` (as ``"SIGINT"``) are what a Dockerfile calls
-    by these names. ``annotations`` are the manifest's.
+    ``base`` is an oci_base(), debian_base() or dockerfile_base(), or another image(). ``entrypoint``, ``cmd``, ``env``, ``user`` (``user``,
+    ``uid`` or ``user:group``), ``workdir``, ``labels``, ``exposed_ports`` (as ``"8000"`` or ``"53/udp"``) and ``stop_signal`` (as
+    ``"SIGINT"``) are what a Dockerfile calls by these names, and change what the base says as it would: variables, labels and ports are
+    added, the rest is replaced, and an entrypoint takes away the base's command. An empty list is to have none.
+
+    ``annotations`` are the manifest's. ``architecture`` is the base's, or ``"amd64"``. The image was created when the environment variable
+    SOURCE_DATE_EPOCH says, or in 1970, so that the same content is the same image.
     """
 
     kind: ClassVar[str] = "image"
     provides: ClassVar[Mapping[str, str]] = {"layout": ""}
 
-    layers: tuple[Annotated[Label, Needs("layer")], ...]
-    entrypoint: tuple[str, ...] = ()
-    cmd: tuple[str, ...] = ()
+    base: Annotated[Label, Needs("base", "layout")] | None = None
+    layers: tuple[Annotated[Label, Needs("layer")], ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    cmd: tuple[str, ...] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     user: str = ""
     workdir: str = ""
@@ -42,11 +50,11 @@ class Image(Rule):
     exposed_ports: tuple[str, ...] = ()
     stop_signal: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
-    architecture: Literal["amd64", "arm64"] = "amd64"
+    architecture: Literal["amd64", "arm64"] | None = None
 
     def check(self) -> None:
-        if not self.layers:
-            raise AttributeProblem("layers", "is empty: an image needs at least one layer")
+        if not self.layers and self.base is None:
+            raise AttributeProblem("layers", "is empty: an image needs a base or at least one layer")
         for layer in self.layers:
             if self.layers.count(layer) > 1:
                 raise AttributeProblem("layers", f"{layer} is listed twice")
@@ -64,25 +72,27 @@ class Image(Rule):
 
     def action(self, context: Context) -> Action:
         numbered = list(enumerate(self.layers))
+        inputs = {f"{output}_{number}": context.input(layer, output) for number, layer in numbered for output in ("layer", "descriptor")}
+        if self.base is not None:
+            provided = context.outputs(self.base)
+            inputs["base"] = provided["base" if "base" in provided else "layout"]
         return Action(
             mnemonic="Image",
             run="enginewright.rules.image:assemble",
-            inputs={f"{output}_{number}": context.input(layer, output) for number, layer in numbered for output in ("layer", "descriptor")},
+            inputs=inputs,
             outputs={"layout": context.output("", tree=True)},
             params={
                 "layers": tuple(str(layer) for layer in self.layers),
                 "config": self._config(),
                 "annotations": self.annotations,
                 "architecture": self.architecture,
-                "created": 0,
+                "created": context.defaults.epoch,
             },
         )
 
     def _config(self) -> dict[str, Any]:
         """The execution parameters that are set: ``config`` of the image configuration."""
-        parameters: dict[str, Any] = {
-            "Entrypoint": self.entrypoint,
-            "Cmd": self.cmd,
+        declared: dict[str, Any] = {
             "Env": tuple(f"{name}={value}" for name, value in sorted(self.env.items())),
             "User": self.user,
             "WorkingDir": self.workdir,
@@ -90,24 +100,39 @@ class Image(Rule):
             "ExposedPorts": {port: {} for port in self.exposed_ports},
             "StopSignal": self.stop_signal,
         }
-        return {name: value for name, value in parameters.items() if value}
+        commands = {"Entrypoint": self.entrypoint, "Cmd": self.cmd}
+        return {name: value for name, value in declared.items() if value} | {
+            name: value for name, value in commands.items() if value is not None
+        }
 
 
 image = declaration(Image)
 
 
 def assemble(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
-    """Write the image layout. Its configuration is OCI image-spec, config.md, "Properties"; ``created`` is in seconds since 1970."""
-    numbers = range(len(params["layers"]))
-    descriptors = [json.loads(inputs[f"descriptor_{number}"].read_bytes()) for number in numbers]
-    created = datetime.fromtimestamp(params["created"], timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    config = {
-        "created": created,
-        "architecture": params["architecture"],
-        "os": "linux",
-        "config": params["config"],
-        "rootfs": {"type": "layers", "diff_ids": [descriptor["diff_id"] for descriptor in descriptors]},
-        "history": [{"created": created, "created_by": label} for label in params["layers"]],
-    }
-    layers = [(Descriptor.from_json(descriptor), inputs[f"layer_{number}"]) for number, descriptor in enumerate(descriptors)]
-    write_layout(outputs["layout"], config, layers, params["annotations"])
+    """Write the image layout. Raises ActionError for a base that is no image, or one for another architecture than is declared."""
+    base = read_image(inputs["base"]) if "base" in inputs else None
+    declared = params["architecture"]
+    if base and declared and base.platform["architecture"] != declared:
+        raise ActionError(f"its base is for {base.platform['architecture']}, and it is declared for {declared}: leave out architecture")
+    layers = [_base_layer(base, each, inputs["base"]) for each in base.manifest["layers"]] if base else []
+    labels = []
+    for number, label in enumerate(params["layers"]):
+        layer = read_layer(inputs[f"descriptor_{number}"])
+        layers.append((layer.descriptor.to_json(), inputs[f"layer_{number}"]))
+        labels.append((label, layer.diff_id))
+    config = configuration(params["config"], labels, params["created"], declared or "amd64", base)
+    write_image(outputs["layout"], config, layers, {**(_base_annotations(base) if base else {}), **params["annotations"]})
+
+
+def _base_layer(base: BaseImage, entry: Mapping[str, Any], layout: Path) -> tuple[Mapping[str, Any], Path | None]:
+    """The descriptor of a base's layer, with the media type it has in an OCI manifest, and its blob, if it is there."""
+    blob = blob_path(layout, entry["digest"])
+    if not blob.exists() and not base.source:
+        raise ActionError(f"its base lacks the layer {entry['digest']}, and nothing says which registry has it: build the base again")
+    return {**entry, "mediaType": LAYERS[entry["mediaType"]]}, blob if blob.exists() else None
+
+
+def _base_annotations(base: BaseImage) -> dict[str, str]:
+    """What says which image this one is built on (annotations.md): for whoever fetches layers that are not here, too."""
+    return {BASE_DIGEST: base.descriptor.digest, **({BASE_NAME: base.source} if base.source else {})}

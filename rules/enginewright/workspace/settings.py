@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +14,15 @@ from enginewright.workspace.toml import read_toml
 
 @dataclass(frozen=True)
 class Settings:
-    """``packages``: glob patterns of the folders that may hold a BUILD.py. ``store``: where blobs and results are kept."""
+    """``packages``: glob patterns of the folders that may hold a BUILD.py. ``store``: where blobs and results are kept.
+
+    ``compression`` is that of layers whose declaration names none, and ``epoch`` the date of what is built, in seconds since 1970.
+    """
 
     packages: tuple[str, ...]
     store: Path
+    compression: str = "none"
+    epoch: int = 0
 
 
 def read_settings(root: Path) -> Settings:
@@ -30,7 +36,7 @@ def read_settings(root: Path) -> Settings:
         raise WorkspaceError(f"{path.name}: {error}") from None
     if not isinstance(table, dict):
         raise WorkspaceError("pyproject.toml: [tool.enginewright]: expected a table")
-    known = ("packages", "store")
+    known = ("packages", "store", "compression")
     for name in table:
         if name not in known:
             raise WorkspaceError(f"pyproject.toml: [tool.enginewright] has no setting {name!r}{did_you_mean(name, known)}")
@@ -40,10 +46,23 @@ def read_settings(root: Path) -> Settings:
     store = table.get("store", "")
     if not isinstance(store, str):
         raise WorkspaceError("pyproject.toml: [tool.enginewright] store: expected a folder, as a string")
+    compression = table.get("compression", "none")
+    if not isinstance(compression, str):
+        raise WorkspaceError("pyproject.toml: [tool.enginewright] compression: expected a string, such as 'zstd'")
+    compression = os.environ.get("ENGINEWRIGHT_COMPRESSION") or compression
     try:
-        return Settings(tuple(packages), _store(root, os.environ.get("ENGINEWRIGHT_STORE") or store))
+        return Settings(tuple(packages), _store(root, os.environ.get("ENGINEWRIGHT_STORE") or store), compression, _epoch())
     except RuntimeError as error:  # no HOME, and a user without an entry in the password database, as in many containers
         raise WorkspaceError(f"the folder of the store cannot be told: {error} Set ENGINEWRIGHT_STORE") from None
+
+
+def _epoch() -> int:
+    """SOURCE_DATE_EPOCH (https://reproducible-builds.org/specs/source-date-epoch/); 0 where it is not set."""
+    given = os.environ.get("SOURCE_DATE_EPOCH") or "0"
+    # 11 octal digits are what the header of a tar archive has for it: up to the year 2242.
+    if not re.fullmatch(r"[0-9]{1,10}", given) or int(given) >= 8**11:
+        raise WorkspaceError(f"SOURCE_DATE_EPOCH={given}: expected seconds since 1970, such as that of 'git log -1 --format=%ct'")
+    return int(given)
 
 
 def _store(root: Path, given: str) -> Path:
