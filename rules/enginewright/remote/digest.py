@@ -1,0 +1,21 @@
+"""What names bytes beyond this machine: their SHA-256 and their number, as the Remote Execution API has it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+
+class Digest(NamedTuple):
+    """The SHA-256 of some bytes, 64 hexadecimal digits, and how many there are."""
+
+    hash: str
+    size: int
+
+    @classmethod
+    def of(cls, data: bytes) -> Digest:
+        """The digest of these bytes."""
+        return cls(hashlib.sha256(data).hexdigest(), len(data))
+
+    def __str__(self) -> str:
+        return f"{self.hash}/{self.size}"
