@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple, TextIO
 
@@ -52,73 +52,87 @@ def area(running: Sequence[Running], left: int, cached: int, seconds: float, wid
     return [line[: width - 1] for line in lines]
 
 
-class Progress:
-    """The status area of one build on a terminal, from the first line to `close`. Its methods may be called from any thread."""
+class Live:
+    """Lines at the bottom of a terminal that are drawn over themselves, from the first `draw` to `close`. Any thread may call.
 
-    def __init__(self, stream: TextIO, left: int, cached: int, colour: bool) -> None:
+    ``lines`` gives them for so many columns and rows; it is called with ``lock`` held, so what it reads is changed with it held.
+    """
+
+    def __init__(self, stream: TextIO, lines: Callable[[int, int], list[str]], colour: bool) -> None:
+        self.lock = threading.RLock()
         self._stream = stream
-        self._left = left
-        self._cached = cached
+        self._lines = lines
         self._colour = colour
-        self._started = time.monotonic()
-        self._running: dict[str, tuple[float, float | None]] = {}
         self._drawn = 0
-        self._lock = threading.Lock()
         self._closed = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
         self._ticker.start()
 
-    def start(self, label: str, expected: float | None) -> None:
-        """An action runs from now on; ``expected`` is how many seconds it took the last time."""
-        with self._lock:
-            self._running[label] = (time.monotonic(), expected)
-            self._draw()
-
-    def finish(self, label: str, cached: bool) -> None:
-        """Nothing more is to be done for a target."""
-        with self._lock:
-            self._running.pop(label, None)
-            self._left -= 1
-            self._cached += cached
-
     def line(self, text: str, colour: str = "") -> None:
-        """Add a line, or several, to those that scroll above the area."""
+        """Add a line, or several, to those that scroll above."""
         if colour and self._colour:
             text = f"\x1b[{colour}m{text}\x1b[0m"
-        with self._lock:
-            self._draw(f"{text}\n")
+        self.draw(f"{text}\n")
+
+    def draw(self, above: str = "") -> None:
+        """Draw all anew, in one write, so that it does not flicker."""
+        with self.lock:
+            lines = self._lines(*_size(self._stream))
+            drawn = "\n".join(lines)
+            text = self._erased() + above + (f"\x1b[{Colour.FAINT}m{drawn}\x1b[0m" if self._colour else drawn)
+            self._drawn = len(lines)
+            self._write(text)
 
     def close(self) -> None:
-        """Take the area away."""
+        """Take the lines away."""
         self._closed.set()
         self._ticker.join()
-        with self._lock:
+        with self.lock:
             self._write(self._erased())
 
     def _tick(self) -> None:
-        with suppress(OSError):  # the terminal may go away before the build does
+        with suppress(OSError):  # the terminal may go away before the command does
             while not self._closed.wait(_PERIOD):
-                with self._lock:
-                    self._draw()
-
-    def _draw(self, above: str = "") -> None:
-        """Draw the area anew, in one write, so that it does not flicker."""
-        now = time.monotonic()
-        running = [Running(label, now - began, expected) for label, (began, expected) in self._running.items()]
-        columns, rows = _size(self._stream)
-        lines = area(running, self._left - len(running), self._cached, now - self._started, columns, rows)
-        drawn = "\n".join(lines)
-        text = self._erased() + above + (f"\x1b[{Colour.FAINT}m{drawn}\x1b[0m" if self._colour else drawn)
-        self._drawn = len(lines)
-        self._write(text)
+                self.draw()
 
     def _erased(self) -> str:
-        """What takes the area away, and leaves the cursor where it began."""
+        """What takes the lines away, and leaves the cursor where they began."""
         return "\r" + "\x1b[A" * (self._drawn - 1) + "\x1b[J" if self._drawn else ""
 
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
+
+
+class Progress:
+    """The status area of one build on a terminal, from the first line to `close`. Its methods may be called from any thread."""
+
+    def __init__(self, stream: TextIO, left: int, cached: int, colour: bool) -> None:
+        self._left = left
+        self._cached = cached
+        self._started = time.monotonic()
+        self._running: dict[str, tuple[float, float | None]] = {}
+        self._live = Live(stream, self._area, colour)
+        self.line = self._live.line
+        self.close = self._live.close
+
+    def start(self, label: str, expected: float | None) -> None:
+        """An action runs from now on; ``expected`` is how many seconds it took the last time."""
+        with self._live.lock:
+            self._running[label] = (time.monotonic(), expected)
+            self._live.draw()
+
+    def finish(self, label: str, cached: bool) -> None:
+        """Nothing more is to be done for a target."""
+        with self._live.lock:
+            self._running.pop(label, None)
+            self._left -= 1
+            self._cached += cached
+
+    def _area(self, columns: int, rows: int) -> list[str]:
+        now = time.monotonic()
+        running = [Running(label, now - began, expected) for label, (began, expected) in self._running.items()]
+        return area(running, self._left - len(running), self._cached, now - self._started, columns, rows)
 
 
 def _size(stream: TextIO) -> tuple[int, int]:

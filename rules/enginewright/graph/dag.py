@@ -48,7 +48,7 @@ class Graph:
         return sorted({label.package for label in self.deps})
 
     def select(self, patterns: Iterable[str]) -> set[Label]:
-        """The targets meant by command-line patterns: a label, or a package for all that is in it.
+        """The targets meant by command-line patterns: a label, a package for all that is in it, ``FOLDER/...`` for all packages below it.
 
         No pattern means every target. Raises ValueError, with the nearest names, for one that means nothing.
         """
@@ -57,6 +57,13 @@ class Graph:
         packages = self.packages()
         for text in given:
             bare = text.removeprefix("//").rstrip("/")
+            if bare == "..." or bare.endswith("/..."):
+                folder = bare.removesuffix("...").rstrip("/")
+                found = {label for label in self.deps if not folder or f"{label.package}/".startswith(f"{folder}/")}
+                if not found:
+                    raise ValueError(f"no package in {folder!r}{did_you_mean(folder, [each.rpartition('/')[0] for each in packages])}")
+                chosen |= found
+                continue
             if ":" not in bare:
                 found = {label for label in self.deps if label.package == bare}
                 if not found:

@@ -1,0 +1,46 @@
+"""Outputs for a command that does something with them: built first, so that nothing stale goes anywhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from doit.exceptions import InvalidCommand
+
+from enginewright.doit_plugin.build import BuildCommand
+from enginewright.doit_plugin.session import open_build, select
+from enginewright.execute.memory import open_snapshot
+from enginewright.graph.label import Label
+
+
+def outputs_of(patterns: Sequence[str], names: Collection[str], what: str) -> dict[Label, Path]:
+    """Of the targets that ``patterns`` select, those with an output of one of these names (as ``layout``), and its path.
+
+    Raises doit's InvalidCommand for the label of a target that has none, which ``what`` says in words, and where nothing is selected.
+    """
+    build = open_build(Path.cwd(), look_only=True)
+    chosen = select(build, patterns)
+    outputs: dict[Label, Path] = {}
+    for label in build.graph.deps:
+        action = build.graph.targets[label].action
+        found = [action.outputs[name] for name in names if name in action.outputs] if action is not None else []
+        if label in chosen and found:
+            outputs[label] = Path(found[0].path)
+    for text in patterns:
+        if ":" in text and (label := next(iter(build.graph.select([text])))) not in outputs:
+            raise InvalidCommand(f"{label} is a {build.graph.targets[label].kind}, which makes no {what}")
+    if not outputs:
+        raise InvalidCommand(f"nothing in {', '.join(patterns)} makes an {what}")
+    return outputs
+
+
+def bring_up_to_date(labels: Iterable[Label]) -> int:
+    """Build targets, and return the exit code of that. What it says goes to standard error: the other is for the command's own word."""
+    from enginewright.doit_plugin.execution import build_selection
+
+    options = {option["name"]: option["default"] for option in BuildCommand.cmd_options}
+    with redirect_stdout(sys.stderr):
+        return build_selection([str(label) for label in labels], options, open_snapshot(Path.cwd()), time.monotonic())
