@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from enginewright.rules.int8 import int8
     from enginewright.rules.latency_test import latency_test
     from enginewright.rules.layer import files_layer
+    from enginewright.rules.model_bundle import model_bundle
     from enginewright.rules.model_image import model_image
+    from enginewright.rules.model_repository import model_repository
     from enginewright.rules.onnx import onnx_model
     from enginewright.rules.onnx_file import onnx_file
     from enginewright.rules.python_action import python_action
@@ -38,7 +40,9 @@ _HOMES = {
     "image_index": "rules.image_index",
     "int8": "rules.int8",
     "latency_test": "rules.latency_test",
+    "model_bundle": "rules.model_bundle",
     "model_image": "rules.model_image",
+    "model_repository": "rules.model_repository",
     "onnx_file": "rules.onnx_file",
     "onnx_model": "rules.onnx",
     "python_action": "rules.python_action",
@@ -58,7 +62,9 @@ __all__ = [
     "image_index",
     "int8",
     "latency_test",
+    "model_bundle",
     "model_image",
+    "model_repository",
     "onnx_file",
     "onnx_model",
     "python_action",

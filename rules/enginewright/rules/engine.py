@@ -92,7 +92,7 @@ class TensorrtEngine(_Options):
                 raise AttributeProblem(f"plugins[{i}]", f"{plugin!r} is listed twice")
 
     def expand(self, package: str, lookup: Lookup) -> Iterator[Rule]:
-        exported_by, exported = _exported_dims(self.model, lookup)
+        exported_by, exported = exported_dims(self.model, lookup)
         for where, dims in self._ranges():
             for dim, wanted in dims.items():
                 if exported is not None:
@@ -117,7 +117,7 @@ class TensorrtEngine(_Options):
 tensorrt_engine = declaration(TensorrtEngine)
 
 
-def _exported_dims(model: Label, lookup: Lookup) -> tuple[Label, Mapping[str, Range] | None]:
+def exported_dims(model: Label, lookup: Lookup) -> tuple[Label, Mapping[str, Range] | None]:
     """The dynamic dimensions of a model, from the first rule up its chain of models that declares them, and that rule's label.
 
     None when there is no such rule: then the build knows them.
@@ -137,6 +137,28 @@ def _check_exported(where: str, dim: str, wanted: Range, exported_by: Label, exp
     least, _, most = exported[dim]
     if wanted[0] < least or wanted[2] > most:
         raise AttributeProblem(where, f"{exported_by} was exported for sizes {least} to {most} only")
+
+
+def engines_by_arch(engines: Label, lookup: Lookup) -> dict[str, Label]:
+    """The engines that ``engines`` stands for, a tensorrt_engine() or one engine of it, by architecture, ascending.
+
+    Raises AttributeProblem where there are none.
+    """
+    try:
+        named = lookup(engines)
+    except AttributeProblem as problem:
+        try:  # one engine is declared by expansion only
+            declared, engine = find_engine(engines, "", lookup)
+        except AttributeProblem:
+            raise AttributeProblem("engines", str(problem)) from None
+        return {engine.arch: declared}
+    # What takes engines itself makes none, and one that names itself would be expanded for ever.
+    expanded = [] if hasattr(named, "engines") or hasattr(named, "models") else list(named.expand(engines.package, lookup))
+    labels = {vars(rule)["arch"]: Label(engines.package, rule.name) for rule in expanded if "engine" in rule.provides}
+    if not labels:
+        raise AttributeProblem("engines", f"{engines} is a {named.kind}, which makes no engines: name a tensorrt_engine()")
+    # Shorter first: sm_90 comes before sm_120.
+    return {arch: labels[arch] for arch in sorted(labels, key=lambda arch: (len(arch), arch))}
 
 
 def find_engine(engine: Label, arch: str, lookup: Lookup) -> tuple[Label, Engine]:

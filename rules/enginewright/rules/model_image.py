@@ -9,6 +9,7 @@ from typing import ClassVar
 from enginewright.graph.attributes import AttributeProblem
 from enginewright.graph.label import Label
 from enginewright.graph.rule import Lookup, Rule, declaration
+from enginewright.rules.engine import engines_by_arch
 from enginewright.rules.engine_manifest import EngineManifest
 from enginewright.rules.image import Image
 from enginewright.rules.layer import FilesLayer
@@ -34,7 +35,7 @@ class ModelImage(Rule):
 
     def expand(self, package: str, lookup: Lookup) -> Iterator[Rule]:
         folder = self.folder or f"/models/{self.engines.package.rpartition('/')[2]}"
-        engines = self._engines(lookup)
+        engines = engines_by_arch(self.engines, lookup)
         layers = []
         for arch, engine in engines.items():
             layer = FilesLayer(name=f"{self.name}.layer_{arch}", files={f"{folder}/": engine})
@@ -45,20 +46,6 @@ class ModelImage(Rule):
         top = FilesLayer(name=f"{self.name}.layer_manifest", files={f"{folder}/manifest.json": Label(package, manifest.name)})
         yield top
         yield Image(name=self.name, layers=tuple(Label(package, layer.name) for layer in (*layers, top)))
-
-    def _engines(self, lookup: Lookup) -> dict[str, Label]:
-        """The engines that ``engines`` stands for, by architecture, ascending."""
-        try:
-            named = lookup(self.engines)
-            # One that names itself would be expanded for ever.
-            expanded = [] if isinstance(named, ModelImage) else list(named.expand(self.engines.package, lookup))
-        except AttributeProblem as problem:
-            raise AttributeProblem("engines", str(problem)) from None
-        labels = {vars(rule)["arch"]: Label(self.engines.package, rule.name) for rule in expanded if "engine" in rule.provides}
-        if not labels:
-            raise AttributeProblem("engines", f"{self.engines} is a {named.kind}, which makes no engines: name a tensorrt_engine()")
-        # Shorter first: sm_90 comes before sm_120.
-        return {arch: labels[arch] for arch in sorted(labels, key=lambda arch: (len(arch), arch))}
 
 
 model_image = declaration(ModelImage)

@@ -1,0 +1,1 @@
+"""Folders of files that have one digest, and publishing them where servers find them."""
