@@ -154,7 +154,7 @@ def test_tasks_of_dodo_depend_on_targets(workspace: Workspace) -> None:
     workspace.write(
         {
             "dodo.py": """
-                def task_publish():
+                def task_deliver():
                     return {"actions": ["cp build/models/x/c/out.txt published.txt"], "file_dep": ["build/models/x/c/out.txt"]}
 
                 def task_check():
@@ -162,11 +162,11 @@ def test_tasks_of_dodo_depend_on_targets(workspace: Workspace) -> None:
                 """
         }
     )
-    workspace.doit("run", "publish", "check")
+    workspace.doit("run", "deliver", "check")
     assert workspace.read("published.txt") == "one\nmore\n"
-    assert workspace.doit("run", "publish").stdout == "-- publish\n"
+    assert workspace.doit("run", "deliver").stdout == "-- deliver\n"
     workspace.write({"models/x/more.txt": "less\n"})
-    assert ".  publish\n" in workspace.doit("run", "publish").stdout
+    assert ".  deliver\n" in workspace.doit("run", "deliver").stdout
     assert workspace.read("published.txt") == "one\nless\n"
 
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any
 
 from doit.exceptions import InvalidCommand
 
+from enginewright.doit_plugin.built import bring_up_to_date, outputs_of
 from enginewright.doit_plugin.command import Command
-from enginewright.doit_plugin.session import open_build, select, user_errors
+from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.units import show_size
 from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.errors import ActionError
-from enginewright.execute.memory import open_snapshot
 
 _OPT_TO = {
     "name": "to", "short": "", "long": "to", "type": str, "default": "",
@@ -55,8 +52,8 @@ class PublishCommand(Command):
         self.load_settings(params)
         with user_errors():
             destination = open_destination(params["to"], os.environ)
-        code, folder = _built(args[0])
-        if code:
+        ((label, folder),) = outputs_of(args, ("bundle",), "bundle: name a model_bundle() or a model_repository()").items()
+        if code := bring_up_to_date([label]):
             return code
         progress = _Progress()
         try:
@@ -78,23 +75,6 @@ class PublishCommand(Command):
         latest = "latest was left as it is" if params["no_latest"] else "it is latest now"
         print(f"sent {published.sent} files, {show_size(published.bytes_sent)}; {counts}; {latest}")
         return 0
-
-
-def _built(text: str) -> tuple[int, Path]:
-    """Bring a target up to date, and return the exit code of that, and the folder it makes."""
-    from enginewright.doit_plugin.execution import build_selection
-
-    root = Path.cwd()
-    looked = open_build(root, look_only=True)
-    (label,) = select(looked, [text])
-    action = looked.graph.targets[label].action
-    if action is None or "bundle" not in action.outputs:
-        kind = looked.graph.targets[label].kind
-        raise InvalidCommand(f"{label} is a {kind}, which makes no bundle: name a model_bundle() or a model_repository()")
-    options = {"num_process": os.cpu_count() or 1, "verbose": False, "json": False, "continue": False}
-    with redirect_stdout(sys.stderr):  # standard output is for what was published
-        code = build_selection([text], options, open_snapshot(root), time.monotonic())
-    return code, Path(action.outputs["bundle"].path)
 
 
 class _Progress:
