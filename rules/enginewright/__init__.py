@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from enginewright.rules.model_bundle import model_bundle
     from enginewright.rules.model_image import model_image
     from enginewright.rules.model_repository import model_repository
+    from enginewright.rules.oci_base import oci_base
     from enginewright.rules.onnx import onnx_model
     from enginewright.rules.onnx_file import onnx_file
     from enginewright.rules.python_action import python_action
@@ -43,6 +44,7 @@ _HOMES = {
     "model_bundle": "rules.model_bundle",
     "model_image": "rules.model_image",
     "model_repository": "rules.model_repository",
+    "oci_base": "rules.oci_base",
     "onnx_file": "rules.onnx_file",
     "onnx_model": "rules.onnx",
     "python_action": "rules.python_action",
@@ -65,6 +67,7 @@ __all__ = [
     "model_bundle",
     "model_image",
     "model_repository",
+    "oci_base",
     "onnx_file",
     "onnx_model",
     "python_action",

@@ -38,6 +38,12 @@ def test_files_that_match(tmp_path: Path, pattern: str, found: list[str], folder
     assert listed(tmp_path, pattern) == (found, [folder])
 
 
+def test_all_files_below_a_folder(tmp_path: Path) -> None:
+    found, watched = listed(tmp_path, "photos/**")
+    assert found == ["photos/a.jpg", "photos/b.jpg", "photos/more/c.jpg", "photos/notes.txt"]
+    assert watched == ["models/x/photos", "models/x/photos/more"]
+
+
 @pytest.mark.parametrize("pattern", ["photos/", "*/a.jpg", "../y/*.jpg", "/etc/*", "photos//*"])
 def test_a_pattern_that_is_none(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(DeclarationError, match=r"models/x/BUILD.py:2: glob\(\): .* is not a folder below the package"):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from doit.exceptions import InvalidCommand
 
@@ -41,6 +42,6 @@ def bring_up_to_date(labels: Iterable[Label]) -> int:
     """Build targets, and return the exit code of that. What it says goes to standard error: the other is for the command's own word."""
     from enginewright.doit_plugin.execution import build_selection
 
-    options = {option["name"]: option["default"] for option in BuildCommand.cmd_options}
+    options: dict[str, Any] = {str(option["name"]): option["default"] for option in BuildCommand.cmd_options}
     with redirect_stdout(sys.stderr):
         return build_selection([str(label) for label in labels], options, open_snapshot(Path.cwd()), time.monotonic())

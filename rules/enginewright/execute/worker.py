@@ -182,7 +182,8 @@ def run(job: dict[str, Any], policy: Policy) -> dict[str, Any]:
 
     The job holds ``run`` (``module:function``), ``inputs`` and ``outputs`` (names to paths below the sandbox's root),
     ``params``, ``home`` and ``tmp``, the folders of those names, ``environment``, variables of the caller's to set, ``policy``, the
-    fields of ``policy``, and ``namespace``, the arguments of `enginewright.execute.namespace.enter`, or None in a server without namespaces.
+    fields of ``policy``, and ``namespace``, the arguments of `enginewright.execute.namespace.enter`, or None in a server without
+    namespaces.
     """
     try:
         workspace = _enter(job, policy)

@@ -143,7 +143,7 @@ class Declared(NamedTuple):
 class Loading:
     """The BUILD.py being read now: calls of rules land in ``declared``.
 
-    ``list_files`` gives the names of the files in a folder of the package.
+    ``list_files`` gives the names of what is in a folder of the package: of files, and with a closing slash of folders.
     """
 
     def __init__(self, package: str, path: str, list_files: Callable[[str], list[str]] | None = None) -> None:

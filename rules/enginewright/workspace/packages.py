@@ -81,7 +81,8 @@ def _load(root: Path, package: str, watch: Callable[[str], None]) -> list[Declar
         watch(folder)
         try:
             with os.scandir(root / folder) as entries:
-                return [entry.name for entry in entries if entry.is_file()]
+                names = {entry.name: (entry.is_file(), entry.is_dir(follow_symlinks=False)) for entry in entries}
+            return [name if file else f"{name}/" for name, (file, below) in names.items() if file or below]
         except (FileNotFoundError, NotADirectoryError):
             return []
 

@@ -1,0 +1,227 @@
+"""Images from elsewhere: from layouts and archives, and what is wrong with some."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enginewright.errors import ActionError
+from enginewright.oci.base import from_archive, from_layout
+from enginewright.oci.layout import Descriptor, blob_path, canonical_json, read_image, write_image, write_index
+from enginewright.oci.media import LAYER, REF_NAME
+
+LAYERS = (b"the lower layer" * 100, b"the upper layer")
+
+
+def digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def made(folder: Path, architecture: str = "amd64", annotations: Mapping[str, str] = {}) -> Path:
+    """A layout with two layers (which are no archives: nobody looks into them here)."""
+    folder.mkdir(parents=True)
+    layers = []
+    for data in LAYERS:
+        path = folder / digest(data)[7:]
+        path.write_bytes(data)
+        layers.append((Descriptor(LAYER, digest(data), len(data)).to_json(), path))
+    diff_ids = [digest(data) for data in LAYERS]
+    config = {"architecture": architecture, "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}}
+    write_image(folder / "layout", config, layers, annotations)
+    for path in (folder / "layout/blobs/sha256").iterdir():
+        if path.is_symlink():
+            data = path.read_bytes()
+            path.unlink()
+            path.write_bytes(data)
+    return folder / "layout"
+
+
+def taken_in(layout: Path, tmp_path: Path, platform: str = "linux/amd64", pin: str = "") -> Path:
+    from_layout(layout, platform, tmp_path / "base", pin)
+    return tmp_path / "base"
+
+
+def test_a_layout(tmp_path: Path) -> None:
+    layout = made(tmp_path / "x")
+    base = taken_in(layout, tmp_path)
+    assert read_image(base) == read_image(layout).__class__(**{**vars(read_image(layout)), "entry": read_image(base).entry})
+    assert [blob_path(base, layer.digest).read_bytes() for layer in read_image(base).layers] == list(LAYERS)
+
+
+def test_an_index(tmp_path: Path) -> None:
+    layouts = [made(tmp_path / "x"), made(tmp_path / "y", "arm64")]
+    write_index(tmp_path / "both", layouts, {})
+    top = json.loads((tmp_path / "both/index.json").read_bytes())["manifests"][0]["digest"]
+    base = taken_in(tmp_path / "both", tmp_path, "linux/arm64", top)
+    assert read_image(base).descriptor == read_image(layouts[1]).descriptor
+    shutil.rmtree(base)
+    with pytest.raises(ActionError, match="both: it has no image for linux/s390x; there are linux/amd64, linux/arm64"):
+        taken_in(tmp_path / "both", tmp_path, "linux/s390x")
+
+
+def test_a_shallow_layout_stays_shallow(tmp_path: Path) -> None:
+    layout = made(tmp_path / "x")
+    lacking = read_image(layout).layers[0].digest
+    blob_path(layout, lacking).unlink()
+    with pytest.raises(ActionError, match=f"layout lacks the blob {lacking}: it was not copied whole"):
+        taken_in(layout, tmp_path)
+    shutil.rmtree(tmp_path / "base")
+    index = json.loads((layout / "index.json").read_bytes())
+    index["manifests"][0]["annotations"] = {REF_NAME: "ghcr.io/team/base@" + read_image(layout).descriptor.digest}
+    (layout / "index.json").write_bytes(canonical_json(index))
+    base = taken_in(layout, tmp_path)
+    assert read_image(base).source == index["manifests"][0]["annotations"][REF_NAME]
+    assert not blob_path(base, lacking).exists()
+
+
+def damage(layout: Path, what: str) -> None:
+    image = read_image(layout)
+    layer, manifest = (blob_path(layout, each.digest) for each in (image.layers[0], image.descriptor))
+    if what == "truncated":
+        layer.write_bytes(layer.read_bytes()[:-1])
+    elif what == "changed":
+        layer.write_bytes(layer.read_bytes()[:-1] + b"!")
+    elif what == "manifest":
+        manifest.write_bytes(manifest.read_bytes().replace(b"2", b"3", 1))
+    elif what == "no manifest":
+        manifest.unlink()
+    elif what == "no index":
+        (layout / "index.json").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    ("what", "problem"),
+    [
+        ("truncated", r"layout: sha256:\w+ has 1499 bytes, and should have 1500: it was cut off or changed"),
+        ("changed", r"layout: sha256:\w+ has the digest sha256:\w+: it was changed"),
+        ("manifest", r"layout: sha256:\w+ has the digest sha256:\w+: it was changed"),
+        ("no manifest", r"layout lacks sha256:\w+: No such file"),
+        ("no index", r"layout/index.json cannot be read: it is no JSON object"),
+    ],
+)
+def test_a_damaged_layout(tmp_path: Path, what: str, problem: str) -> None:
+    layout = made(tmp_path / "x")
+    damage(layout, what)
+    with pytest.raises(ActionError, match=problem):
+        taken_in(layout, tmp_path)
+
+
+def test_another_digest_than_declared(tmp_path: Path) -> None:
+    with pytest.raises(ActionError, match=r"layout has the digest sha256:\w+, and is declared with sha256:0000"):
+        taken_in(made(tmp_path / "x"), tmp_path, pin="sha256:" + "0" * 64)
+
+
+def test_another_platform_than_declared(tmp_path: Path) -> None:
+    with pytest.raises(ActionError, match="layout is an image for linux/amd64, and not for linux/arm64"):
+        taken_in(made(tmp_path / "x"), tmp_path, "linux/arm64")
+
+
+@pytest.mark.parametrize("media_type", ["application/vnd.docker.distribution.manifest.v1+prettyjws", "text/html"])
+def test_a_manifest_of_an_unknown_type(tmp_path: Path, media_type: str) -> None:
+    layout = made(tmp_path / "x")
+    index = json.loads((layout / "index.json").read_bytes())
+    index["manifests"][0]["mediaType"] = media_type
+    (layout / "index.json").write_bytes(canonical_json(index))
+    with pytest.raises(ActionError, match=f"is not that of an image: it is of an unknown type, '{media_type}'".replace("+", r"\+")):
+        taken_in(layout, tmp_path)
+
+
+def archive(path: Path, files: Mapping[str, bytes], links: Mapping[str, str] = {}) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+        for name, target in links.items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            tar.addfile(member)
+    return path
+
+
+def docker_files(**changes: Any) -> dict[str, bytes]:
+    """What `docker save` of Docker 20.10 writes."""
+    config = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": [digest(data) for data in LAYERS]}}).encode()
+    name = f"{digest(config)[7:]}.json"
+    listed = [{"Config": name, "RepoTags": ["x:1"], "Layers": ["a/layer.tar", "b/layer.tar"]}]
+    return {
+        name: config,
+        "a/layer.tar": LAYERS[0],
+        "b/layer.tar": LAYERS[1],
+        "manifest.json": json.dumps(listed).encode(),
+        **changes,
+    }
+
+
+def unpacked(path: Path, tmp_path: Path, pin: str = "") -> Path:
+    from_archive(path, "linux/amd64", tmp_path / "base", pin)
+    return tmp_path / "base"
+
+
+def test_an_archive_of_docker_save(tmp_path: Path) -> None:
+    files = docker_files()
+    (config,) = (name for name in files if name.endswith(".json") and name != "manifest.json")
+    base = unpacked(archive(tmp_path / "x.tar", files), tmp_path, f"sha256:{config.removesuffix('.json')}")
+    image = read_image(base)
+    assert image.manifest["config"]["digest"] == f"sha256:{config.removesuffix('.json')}", "the image ID is kept"
+    assert [blob_path(base, layer.digest).read_bytes() for layer in image.layers] == list(LAYERS)
+
+
+def test_layers_that_are_links_in_an_archive(tmp_path: Path) -> None:
+    """`docker save` writes the same layer once, and links the others to it."""
+    files = docker_files()
+    moved = files.pop("a/layer.tar")
+    base = unpacked(archive(tmp_path / "x.tar", {**files, "c/layer.tar": moved}, {"a/layer.tar": "../c/layer.tar"}), tmp_path)
+    assert blob_path(base, digest(LAYERS[0])).read_bytes() == LAYERS[0]
+
+
+def test_an_archive_of_a_layout(tmp_path: Path) -> None:
+    layout = made(tmp_path / "x")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.add(layout, "./")
+    base = unpacked(tmp_path / "x.tar", tmp_path)
+    assert read_image(base).descriptor == read_image(layout).descriptor
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({"readme": b""}, r"x.tar has neither an index.json nor a manifest.json: it is no archive of an image"),
+        (docker_files(**{"manifest.json": b"{}"}), r"manifest.json in x.tar is not one of `docker save`"),
+        (
+            docker_files(**{"manifest.json": b'[{"RepoTags": ["a:1"]}, {"RepoTags": null}]'}),
+            r"x.tar holds 2 images \(a:1, an image without",
+        ),
+        (docker_files(**{"b/layer.tar": b"another layer"}), r"x.tar: the layer b/layer.tar has the digest sha256:\w+, and should have"),
+        (
+            {name: data for name, data in docker_files().items() if name != "b/layer.tar"},
+            r"x.tar lacks b/layer.tar: it was not saved whole",
+        ),
+    ],
+)
+def test_a_bad_archive(tmp_path: Path, files: Mapping[str, bytes], problem: str) -> None:
+    with pytest.raises(ActionError, match=problem):
+        unpacked(archive(tmp_path / "x.tar", files), tmp_path)
+
+
+def test_an_archive_that_was_cut_off(tmp_path: Path) -> None:
+    path = archive(tmp_path / "x.tar", docker_files(**{"big": bytes(100_000)}))
+    path.write_bytes(path.read_bytes()[:50_000])
+    with pytest.raises(ActionError, match=r"x.tar cannot be read as a tar archive, or ends too early"):
+        unpacked(path, tmp_path)
+    (tmp_path / "y.tar").write_bytes(b"no archive")
+    with pytest.raises(ActionError, match=r"y.tar cannot be read as a tar archive"):
+        unpacked(tmp_path / "y.tar", tmp_path)
+
+
+def test_another_image_id_than_declared(tmp_path: Path) -> None:
+    with pytest.raises(ActionError, match=r"x.tar has the digest sha256:\w+, and is declared with sha256:0000"):
+        unpacked(archive(tmp_path / "x.tar", docker_files()), tmp_path, "sha256:" + "0" * 64)
