@@ -1,4 +1,4 @@
-from enginewright import bf16, checkpoint, fp16, int8, onnx_model, tensor, tensorrt_engine
+from enginewright import bf16, checkpoint, files_layer, fp16, int8, onnx_model, tensor, tensorrt_engine
 
 PHOTOGRAPHS = [f"dist://scikit-learn/sklearn/datasets/images/{name}.jpg" for name in ("china", "flower")]
 
@@ -30,3 +30,5 @@ int8(
     packages=["pillow"],
 )
 tensorrt_engine(name="engine", model=":onnx_fp16", archs=["sm_75", "sm_80", "sm_86", "sm_89", "sm_120"])
+# What a server needs of this model: the network, what to check it with, and how photographs are prepared.
+files_layer(name="layer", files={"/models/efficientnet_lite0/": ":onnx", "/app/photographs.py": "photographs.py"})

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from PIL import Image
 SIZE = 224
 
 
-def prepare(path: Path) -> NDArray[np.float32]:
+def prepare(path: Path | BinaryIO) -> NDArray[np.float32]:
     """The middle of a photograph: (1, 3, 224, 224)."""
     with Image.open(path) as photograph:
         side = min(photograph.size) * 7 // 8

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from enginewright.rules.accuracy_test import accuracy_test
     from enginewright.rules.bf16 import bf16
     from enginewright.rules.checkpoint import checkpoint
+    from enginewright.rules.debian_base import debian_base
     from enginewright.rules.engine import tensorrt_engine
     from enginewright.rules.fp16 import fp16
     from enginewright.rules.image import image
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
     from enginewright.rules.onnx import onnx_model
     from enginewright.rules.onnx_file import onnx_file
     from enginewright.rules.python_action import python_action
+    from enginewright.rules.python_layer import python_layer
     from enginewright.workspace.glob import glob
 
 _HOMES = {
     "accuracy_test": "rules.accuracy_test",
     "bf16": "rules.bf16",
     "checkpoint": "rules.checkpoint",
+    "debian_base": "rules.debian_base",
     "files_layer": "rules.layer",
     "fp16": "rules.fp16",
     "glob": "workspace.glob",
@@ -48,6 +51,7 @@ _HOMES = {
     "onnx_file": "rules.onnx_file",
     "onnx_model": "rules.onnx",
     "python_action": "rules.python_action",
+    "python_layer": "rules.python_layer",
     "tensor": "model.shapes",
     "tensorrt_engine": "rules.engine",
     "tolerance": "model.tolerance",
@@ -57,6 +61,7 @@ __all__ = [
     "accuracy_test",
     "bf16",
     "checkpoint",
+    "debian_base",
     "files_layer",
     "fp16",
     "glob",
@@ -71,6 +76,7 @@ __all__ = [
     "onnx_file",
     "onnx_model",
     "python_action",
+    "python_layer",
     "tensor",
     "tensorrt_engine",
     "tolerance",

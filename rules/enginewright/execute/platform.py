@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 
 from enginewright.execute.resources import machine_memory, parse_size
+from enginewright.graph.action import APT_SOURCES
 
 PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
 """Where actions find programs: their PATH."""
@@ -19,6 +20,18 @@ PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
 def host_platform() -> str:
     """The operating system, the processor and the Python that actions run on, as they stand in action keys."""
     return f"{sys.platform}-{platform.machine()}-{sys.implementation.name}-{platform.python_version()}"
+
+
+def _archives() -> str:
+    """The release whose archives apt knows on this machine; empty when the environment names others, which may be any."""
+    if os.environ.get(APT_SOURCES):
+        return ""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return "no known release"
+    name = release.get("VERSION_CODENAME", "no known release")
+    return name if release["ID"] == "debian" else f"{release['ID']} {name}"
 
 
 @functools.cache
@@ -43,6 +56,8 @@ def unmet(requires: Mapping[str, str]) -> str:
             return f"needs {value} processors, and this machine has {os.cpu_count()}"
         if name == "programs" and (missing := [program for program in value.split() if shutil.which(program, path=PROGRAMS) is None]):
             return f"needs the program {missing[0]}, which is not installed here"
-        if name not in ("cpu", "gpu", "memory", "network", "programs"):
+        if name == "apt" and (there := _archives()) not in ("", value):
+            return f"needs the archives of Debian {value}, and apt here has those of {there}: name others with {APT_SOURCES}"
+        if name not in ("apt", "cpu", "gpu", "memory", "network", "programs"):
             return f"has the execution requirement {name}={value!r}, which nothing here provides"
     return ""

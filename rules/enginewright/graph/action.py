@@ -36,6 +36,15 @@ class WarmUp(NamedTuple):
 
 LIGHT = WarmUp()
 
+NETWORK_VARIABLES = (
+    "HOME", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+)  # fmt: skip
+"""The variables by which a machine says how its network is reached: what an action that fetches pinned bytes names in ``environment``."""
+
+APT_SOURCES = "ENGINEWRIGHT_APT_SOURCES"
+"""Names a sources.list, or a file of deb822 sources, for apt to use instead of the machine's."""
+
 
 @dataclass(frozen=True)
 class Action:

@@ -1,0 +1,1 @@
+"""Python distributions for an image: pinned requirements, their wheels, and what an installer makes of them. Nothing here knows targets."""
