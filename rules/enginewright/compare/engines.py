@@ -86,16 +86,17 @@ def _run_both(
     first: tuple[Path, Path | None], second: tuple[Path, Path | None], samples: Sequence[Sample], allowed: Tolerance
 ) -> list[Finding]:
     try:
-        return list(sample_differences(*(_outputs(*each, samples) for each in (first, second)), allowed))
+        return list(sample_differences(_outputs(*first, samples), _outputs(*second, samples), allowed))
     except ActionError as error:
         return [Finding("outputs", str(error))]
 
 
 def _outputs(engine: Path, beside: Path | None, samples: Sequence[Sample]) -> list[Sample]:
-    from enginewright.rules.accuracy_test import engine_outputs
+    from enginewright.rules.accuracy_test import run_all
     from enginewright.tensorrt.run import open_session
     from enginewright.tensorrt.sidecar import read
 
     assert beside is not None
     facts = read(beside)
-    return list(engine_outputs(open_session(engine, facts), facts, samples))
+    session = open_session(engine, facts, say=False)
+    return [run_all(session, sample) for sample in samples]

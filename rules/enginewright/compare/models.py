@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ def model_differences(first: Path, second: Path) -> Iterator[Finding]:
             return np.array(str(sorted((each.key, each.value) for each in tensor.external_data)))
         return to_array(tensor)
 
-    tensors = ({tensor.name: (lambda tensor=tensor: array(tensor)) for tensor in model.graph.initializer} for model in (one, other))
+    tensors = ({tensor.name: partial(array, tensor) for tensor in model.graph.initializer} for model in (one, other))
     yield from array_differences("tensor", *tensors)[0]
 
 

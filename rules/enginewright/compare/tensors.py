@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,7 @@ def _safetensors(path: Path) -> Arrays:
         kind = _TYPES.get(entry["dtype"])
         return data.view(kind).reshape(entry["shape"]) if kind else data
 
-    return {name: lambda entry=entry: array(entry) for name, entry in header.items() if name != "__metadata__"}
+    return {name: partial(array, entry) for name, entry in header.items() if name != "__metadata__"}
 
 
 def _npz(path: Path) -> Arrays:
@@ -108,6 +109,6 @@ def _npz(path: Path) -> Arrays:
 
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: lambda name=name: array(name) for name in archive.files}
+            return {name: partial(array, name) for name in archive.files}
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path.name} is no .npz file: {error}") from None

@@ -147,7 +147,7 @@ class Build:
         for label in wanted:
             target = self.graph.targets[label]
             if target.action is not None:
-                if not self._unmet(target):
+                if not self.unmet(target):
                     self._toolchain(target)
                 for artifact in target.action.inputs.values():
                     if not self._made(target, artifact):
@@ -175,7 +175,7 @@ class Build:
                 found[label] = outcome.reason
             elif not self.done(label):
                 behind = (_passed_on(dep, found[dep]) for dep in self.graph.deps[label] if dep in found)
-                if reason := (self._unmet(target) if target.action else "") or next(behind, ""):
+                if reason := (self.unmet(target) if target.action else "") or next(behind, ""):
                     found[label] = reason
         return found
 
@@ -207,7 +207,7 @@ class Build:
                 return Outcome(label, Status.SKIPPED, reason=_passed_on(dep, self.outcomes[dep].reason))
         # What this machine cannot run may still have been run by another that shares the store.
         outcome = None if self._lacks(target) else self._reuse(target)
-        if outcome is None and (reason := self._unmet(target)):
+        if outcome is None and (reason := self.unmet(target)):
             return Outcome(label, Status.SKIPPED, reason=reason)
         return outcome
 
@@ -256,6 +256,35 @@ class Build:
                 return Outcome(label, Status.FAILED, reason="was interrupted")
             self.outcomes[label] = self._run(target, worker)
         return self.outcomes[label]
+
+    @contextmanager
+    def apart(self) -> Iterator[tuple[Executor, ContentStore]]:
+        """An executor with a store of its own, in which nothing is yet, and which goes with it: for `again`."""
+        store = ContentStore(self._store.scratch / "apart")
+        executor = Executor(self._root, store, self._loaded.installation, beside=self._store.root)
+        try:
+            yield executor, store
+        finally:
+            executor.stop()
+            executor.close()
+            store.close()
+
+    @contextmanager
+    def again(self, label: Label, executor: Executor, log: Path) -> Iterator[Result]:
+        """Run a target's action once more, with the inputs that it has now, and leave what the target has alone.
+
+        Raises what `Executor.run` does. What the action printed goes to ``log``.
+        """
+        target = self.graph.targets[label]
+        assert target.action is not None
+        need, inputs = self._need(target), self._inputs(target)
+        material = self._material(target, inputs)
+        with (
+            self._resources.hold(need),
+            alone_on_gpu(need.gpu, lambda: self._closing),
+            executor.run(label, target.action, material.key(), material, inputs, log) as result,
+        ):
+            yield result
 
     def _need(self, target: Target) -> Need:
         assert target.action is not None
@@ -425,7 +454,7 @@ class Build:
         except LookupError as error:
             raise DeclarationError(f"{target}: {error}") from None
 
-    def _unmet(self, target: Target) -> str:
+    def unmet(self, target: Target) -> str:
         """Why this machine cannot run a target's action; empty when it can."""
         assert target.action is not None
         return unmet(target.action.requires) or self._lacks(target)

@@ -40,10 +40,21 @@ class Input:
 
 
 class Executor:
-    """Runs actions on this machine. ``workspace`` is the workspace's folder; outputs go into ``store``."""
+    """Runs actions on this machine. ``workspace`` is the workspace's folder; outputs go into ``store``.
 
-    def __init__(self, workspace: Path, store: ContentStore, installation: Installation, workers: Workers | None = None) -> None:
+    Actions see nothing of the store, nor of the folder ``beside`` when the store lies in that.
+    """
+
+    def __init__(
+        self,
+        workspace: Path,
+        store: ContentStore,
+        installation: Installation,
+        workers: Workers | None = None,
+        beside: Path | None = None,
+    ) -> None:
         self._workspace = workspace
+        self._beside = beside or store.root
         self._store = store
         self._installation = installation
         self._workers = workers or Workers()
@@ -57,7 +68,7 @@ class Executor:
 
     @functools.cached_property
     def _hidden(self) -> list[str]:
-        return [os.path.realpath(self._workspace), os.path.realpath(self._store.root)]
+        return [os.path.realpath(self._workspace), os.path.realpath(self._beside)]
 
     @functools.cached_property
     def _runtime(self) -> Mapping[str, str]:

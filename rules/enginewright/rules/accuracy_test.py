@@ -89,7 +89,7 @@ def compare(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Map
         "backend": facts["backend"],
         "engine": facts["engine"]["sha256"],
         "precision": facts["precision"],
-        "outputs": worst_of((_run_all(session, part.inputs), part.outputs) for part in parts),
+        "outputs": worst_of((run_all(session, part.inputs), part.outputs) for part in parts),
     }
     text = json.dumps(report, indent=2, sort_keys=True) + "\n"
     print(text)
@@ -139,7 +139,7 @@ def _part(where: str, arrays: Mapping[str, np.ndarray], io: Sequence[Mapping[str
     return part
 
 
-def _run_all(session: Session, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run_all(session: Session, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The outputs for all samples, run as many at a time as the engine takes."""
     import numpy as np
 
