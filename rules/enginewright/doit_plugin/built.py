@@ -38,10 +38,13 @@ def outputs_of(patterns: Sequence[str], names: Collection[str], what: str) -> di
     return outputs
 
 
-def bring_up_to_date(labels: Iterable[Label]) -> int:
-    """Build targets, and return the exit code of that. What it says goes to standard error: the other is for the command's own word."""
+def bring_up_to_date(labels: Iterable[Label | str], **given: Any) -> int:
+    """Build targets, and return the exit code of that. What it says goes to standard error: the other is for the command's own word.
+
+    ``given`` are options of `doit build`, by their names there.
+    """
     from enginewright.doit_plugin.execution import build_selection
 
-    options: dict[str, Any] = {str(option["name"]): option["default"] for option in BuildCommand.cmd_options}
+    options: dict[str, Any] = {**{str(option["name"]): option["default"] for option in BuildCommand.cmd_options}, **given}
     with redirect_stdout(sys.stderr):
         return build_selection([str(label) for label in labels], options, open_snapshot(Path.cwd()), time.monotonic())

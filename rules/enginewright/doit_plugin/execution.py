@@ -29,12 +29,12 @@ from enginewright.graph.label import Label
 from enginewright.store.snapshot import Snapshot
 
 
-def build_selection(args: list[str], params: Mapping[str, Any], snapshot: Snapshot, started: float, out: TextIO | None = None) -> int:
+def build_selection(args: list[str], params: Mapping[str, Any], snapshot: Snapshot, started: float) -> int:
     """Build what ``args`` select, with the options ``params`` of the command, and return the exit code.
 
-    ``started`` is the time by the monotonic clock from which the build is counted. What people read goes to ``out``.
+    ``started`` is the time by the monotonic clock from which the build is counted.
     """
-    out = out or (sys.stderr if params["json"] else sys.stdout)
+    out = sys.stderr if params["json"] else sys.stdout
     with lock(Path.cwd()):
         build = open_build(Path.cwd(), snapshot=snapshot, processes=params["num_process"])
         chosen = select(build, args)

@@ -57,7 +57,7 @@ class WorkspaceLoader(DodoTaskLoader):  # type: ignore[misc]  # doit has no type
 
         from doit.cmd_info import Info
 
-        from enginewright.doit_plugin.nodes import groups, nodes
+        from enginewright.doit_plugin.nodes import groups, nodes, tell_classes
         from enginewright.doit_plugin.session import lock, open_build
 
         if self._options.get("num_process") and self._options.get("par_type") == "process":
@@ -68,7 +68,9 @@ class WorkspaceLoader(DodoTaskLoader):  # type: ignore[misc]  # doit has no type
         self.build = open_build(Path.cwd(), look_only=not changes, processes=self._options.get("num_process") or 1)
         if changes:
             atexit.register(self.build.close, pos_args)
-        tasks = [*super().load_tasks(cmd, pos_args), *groups(self.build), *nodes(self.build, self.build.graph.deps)]
+        targets = nodes(self.build, self.build.graph.deps)
+        tell_classes(self.build, targets)
+        tasks = [*super().load_tasks(cmd, pos_args), *groups(self.build), *targets]
         if isinstance(cmd, Info) and len(pos_args) == 1:  # doit takes the task to be there
             name, names = pos_args[0], [task.name for task in tasks]
             if name not in names:

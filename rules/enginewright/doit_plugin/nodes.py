@@ -97,6 +97,15 @@ def nodes(build: Build, labels: Iterable[Label]) -> list[Task]:
     ]
 
 
+def tell_classes(build: Build, tasks: Iterable[Task]) -> None:
+    """Add to what is said of targets how reproducible their last results are, where `doit verify` has found out."""
+    keys = build.reproducibilities.keys()
+    for task in tasks if keys else ():
+        key = build.last_key(task.target.label)
+        if key in keys and (found := build.reproducibilities.get(key)):
+            task.doc += f" [{found.reproducible}]"
+
+
 def skip_ignored(build: Build, tasks: Iterable[Task], database: Dependency) -> None:
     """Skip the targets that `doit ignore` was told of."""
     for task in tasks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from enginewright.graph.cause import Fact, Makers, direct, makers
 from enginewright.graph.key import Material
 from enginewright.report.history import Action, History, critical_path
 from enginewright.report.page import page
+from enginewright.store.reproducibility import Reproducibilities, Reproducibility
 from enginewright.store.results import ActionCache, Result
 from enginewright.workspace.settings import read_settings
 
@@ -60,7 +62,7 @@ class ReportCommand(Command):
         at = next(i for i, line in enumerate(lines) if line.id == chosen)
         before = fold(lines[:at])
         with user_errors():
-            found = history(lines[at], before, ActionCache(settings.store / "actions").get)
+            found = history(lines[at], before, ActionCache(settings.store / "actions").get, Reproducibilities(settings.store).get)
             critical = [action.label for action in critical_path(found.ran)]
             if params["json"]:
                 text = json.dumps(_as_json(found, critical), indent=1) + "\n"
@@ -70,10 +72,12 @@ class ReportCommand(Command):
         return 0
 
 
-def history(line: Line, before: Mapping[str, Entry], records: Records) -> History:
-    """A line of the ledger with what the store and the state ``before`` it tell of its actions."""
+def history(line: Line, before: Mapping[str, Entry], records: Records, again: Callable[[str], Reproducibility | None]) -> History:
+    """A line of the ledger with what the store and the state ``before`` it tell of its actions; ``again`` finds what verifying did."""
     made_by = makers(facts({**before, **line.targets}))
     actions = [_action(label, line, before.get(label), made_by, records) for label in line.targets]
+    classes = {label: found.reproducible for label, entry in line.targets.items() if entry.key and (found := again(entry.key))}
+    actions = [replace(action, reproducible=classes.get(action.label, "")) for action in actions]
     return History(line.id, line.started, line.seconds, line.args, line.host, line.processes, actions)
 
 

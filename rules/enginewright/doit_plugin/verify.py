@@ -18,18 +18,16 @@ from doit.exceptions import InvalidCommand
 
 from enginewright.compare.verdict import BIT, CLASSES, NONE, NUMERICAL
 from enginewright.doit_plugin.build import OPT_PROCESSES
+from enginewright.doit_plugin.built import bring_up_to_date
 from enginewright.doit_plugin.command import Command, interrupted
-from enginewright.doit_plugin.execution import build_selection
 from enginewright.doit_plugin.progress import Colour, Progress, is_live
 from enginewright.doit_plugin.session import lock, open_build, select, user_errors
 from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.errors import ActionError, WorkspaceError, in_words
 from enginewright.execute.build import Build, Status
-from enginewright.execute.memory import STATE, open_snapshot
+from enginewright.execute.memory import STATE
 from enginewright.graph.label import Label
 from enginewright.release.verify import Verified, as_json, keep, verify
-from enginewright.store.reproducibility import Reproducibilities
-from enginewright.workspace.settings import read_settings
 
 _SHOWN = 8
 """How many differences of an output are shown; --json and the report have more."""
@@ -82,10 +80,7 @@ class VerifyCommand(Command):
         if params["num_process"] < 1:
             raise InvalidCommand(f"-n {params['num_process']}: at least one action must run at a time")
         out = sys.stderr if params["json"] else sys.stdout
-        root = Path.cwd()
-        options = {"num_process": params["num_process"], "continue": False, "verbose": False, "json": False, "locked": False}
-        code = build_selection(args, options, open_snapshot(root), started, out)
-        if code:
+        if code := bring_up_to_date(args, num_process=params["num_process"]):
             return code
         try:
             done = verify_selection(args, params["num_process"], params["deps"], out)
@@ -113,7 +108,6 @@ def verify_selection(args: Sequence[str], processes: int, deps: bool, out: TextI
             with user_errors():
                 if unbuilt := build.pending(wanted):
                     raise InvalidCommand(f"{unbuilt[0]} is not up to date any more: something changed meanwhile; run doit verify again")
-                records = Reproducibilities(read_settings(root).store)
             actions = [label for label in wanted if (deps or label in chosen) and label not in build.graph.groups]
             for label in actions:
                 outcome = build.outcomes.get(label)
@@ -123,13 +117,13 @@ def verify_selection(args: Sequence[str], processes: int, deps: bool, out: TextI
             for label in (Label.parse(text) for text in args if ":" in text):
                 if label in done.skipped:
                     raise InvalidCommand(f"{label} {done.skipped[label]}")
-            _verify_all(build, [label for label in actions if label not in done.skipped], records, processes, done, out)
+            _verify_all(build, [label for label in actions if label not in done.skipped], processes, done, out)
         finally:
             build.close(args)
     return done
 
 
-def _verify_all(build: Build, labels: Sequence[Label], records: Reproducibilities, processes: int, done: Verification, out: TextIO) -> None:
+def _verify_all(build: Build, labels: Sequence[Label], processes: int, done: Verification, out: TextIO) -> None:
     live = is_live(out, os.environ)
     progress = Progress(out, len(labels), 0, colour=not os.environ.get("NO_COLOR")) if live else None
     said = threading.Lock()
@@ -166,7 +160,7 @@ def _verify_all(build: Build, labels: Sequence[Label], records: Reproducibilitie
                     line(f"{'':8}log: {log_of(label)}")
                     continue
                 done.found[label] = found
-                keep(records, found)
+                keep(build.reproducibilities, found)
                 line(f"{head}{found.reproducible:10} {label}  {found.seconds:.1f} s", _COLOURS[found.reproducible])
                 for text in _differences(build, found):
                     line(text)

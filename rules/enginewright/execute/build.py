@@ -31,6 +31,7 @@ from enginewright.graph.label import Label
 from enginewright.graph.schedule import contracted
 from enginewright.store.content import ContentStore
 from enginewright.store.files import sync_file_system
+from enginewright.store.reproducibility import Reproducibilities
 from enginewright.store.results import ActionCache, Result
 from enginewright.store.snapshot import Built, Snapshot
 from enginewright.workspace.sources import locate
@@ -89,6 +90,7 @@ class Build:
             self._staging.mkdir(parents=True, exist_ok=True)
         self._store = ContentStore(store)
         self._actions = ActionCache(store / "actions")
+        self.reproducibilities = Reproducibilities(store)
         self._snapshot = snapshot
         self._loaded = loaded
         self._outputs = Outputs(root, self._staging, self._store, snapshot)

@@ -69,8 +69,14 @@ class _Word:
     at: int
 
     def targets(self, graph: Graph) -> set[Label]:
+        if self.text in ("//...", "...", "*"):
+            return set(graph.deps)
+        path = self.text.removeprefix("//").removesuffix("/...")
+        below = f"{path}/"
+        if self.text.endswith("/...") and (found := {label for label in graph.deps if f"{label.package}/".startswith(below)}):
+            return found
         try:
-            return graph.select(["..." if self.text == "*" else self.text])
+            return graph.select([path])
         except ValueError as error:
             raise _Problem(str(error), self.at) from None
 

@@ -153,7 +153,7 @@ def _row(action: Action) -> str:
     return (
         f'<tr><td class="label">{escape(action.label)}</td><td>{escape(action.kind)}</td>'
         f'<td class="status {escape(action.status)}">{escape(action.status)}</td><td class="reason">{escape(action.reason)}</td>'
-        f"{cells}</tr>\n"
+        f"{cells}<td>{escape(action.reproducible)}</td></tr>\n"
     )
 
 
@@ -165,6 +165,7 @@ _COLUMNS = (
     ("time", ' class="number"'),
     ("peak memory", ' class="number"'),
     ("outputs", ' class="number"'),
+    ("again", ' title="what doit verify found: how near the action comes to the same when it runs again"'),
 )
 
 _LEGEND = (

@@ -11,6 +11,7 @@ from pathlib import Path
 from enginewright.store.content import ContentStore
 from enginewright.store.inventory import Inventory, Record, take_inventory
 from enginewright.store.lock import alone
+from enginewright.store.reproducibility import Reproducibilities
 from enginewright.store.results import ActionCache
 from enginewright.store.scratch import sweep
 
@@ -80,16 +81,20 @@ def clear(store: Path, limits: Limits, keep: Keep, dry_run: bool = False) -> Gar
     """
     if dry_run:
         return find_garbage(take_inventory(store), limits, keep)
-    content, actions = ContentStore(store), ActionCache(store / "actions")
+    content, actions, reproducibilities = ContentStore(store), ActionCache(store / "actions"), Reproducibilities(store)
     with alone(store):
         garbage = find_garbage(take_inventory(store), limits, keep)
         # Records first, so that none is left that refers to a blob that is gone, should this be killed halfway.
         for record in garbage.records:
             actions.drop(record.key)
+            reproducibilities.drop(record.key)
         for digest in garbage.blobs:
             content.path(digest).unlink(missing_ok=True)
         shutil.rmtree(store / "quarantine", ignore_errors=True)
-        halves = list(store.glob("actions/*/.*.part"))  # nobody writes a record now: whose these were is gone
+        halves = [
+            *store.glob("actions/*/.*.part"),
+            *store.glob("reproducibility/.*.part"),
+        ]
         for half in halves:
             half.unlink(missing_ok=True)
         return replace(garbage, leftovers=len(halves) + len(sweep(store / "tmp")))
