@@ -119,3 +119,17 @@ def test_nothing_is_pushed_when_the_build_fails(workspace: Workspace, registry: 
     done = workspace.doit("push", "images/x:broken", "--to", f"{registry.host}/broken:1", code=1)
     assert "there is no such thing" in done.stderr and done.stdout == ""
     assert not any("/broken/" in each for each in registry.requests())
+
+
+def test_pull(workspace: Workspace, registry: Registry, tmp_path: Path) -> None:
+    to = f"{registry.host}/pulled:1"
+    (pushed,) = push(workspace, "images/x:app", "--to", to)
+    found = json.loads(workspace.doit("pull", to, "--to", "copy", "--json").stdout)
+    assert found["reference"] == f"{registry.host}/pulled@{pushed['digest']}"
+    assert sorted(found["blobs"].values()) == ["fetched"] * 3 and found["received"] == pushed["sent"]
+    subprocess.run([need("skopeo"), "inspect", f"oci:{workspace.root / 'copy'}"], check=True, capture_output=True)
+    assert "(blobs: 3 there; 0 bytes received)" in workspace.doit("pull", to, "--to", "copy").stdout
+    done = workspace.doit("pull", f"{registry.host}/never:1", "--to", "other", code=1)
+    assert "with 404" in done.stderr and not (workspace.root / "other").exists()
+    assert workspace.refuse("pull", "Never").startswith("doit pull: say what and where to")
+    assert workspace.refuse("pull", "Never", "--to", "x").startswith("'Never' is not an image reference")

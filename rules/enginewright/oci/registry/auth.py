@@ -59,7 +59,7 @@ class Authenticator:
                 parameters = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(rest)}
                 if scheme.lower() == "bearer" and "realm" in parameters:
                     self._headers[key] = f"Bearer {self._token(parameters, scopes)}"
-                    return True
+                    return self._headers[key] != refused
                 login = self._login() if scheme.lower() == "basic" else None
                 if login and login.username:
                     self._headers[key] = _basic(login)

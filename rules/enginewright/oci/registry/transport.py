@@ -88,10 +88,12 @@ class Transport:
         raise RegistryError(f"{urlsplit(url).netloc} redirects again and again")
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> urllib3.BaseHTTPResponse:
-        parts = urlsplit(url)
-        host = parts.netloc
         if self._cancelled.is_set():
             raise Cancelled
+        host = urlsplit(url).netloc
+        if self._schemes.get(host) == "https":  # an address from before that was known
+            url = "https" + url.removeprefix("https").removeprefix("http")
+        parts = urlsplit(url)
         if parts.scheme != "https" and not (self._access.plain_http or is_loopback(host)):
             raise RegistryError(f"{host} is only to be had by plain HTTP, which others can read and change: ask for that, if it must be")
         first = parts.scheme == "http" and host not in self._schemes
@@ -164,11 +166,11 @@ def whole(response: urllib3.BaseHTTPResponse) -> Answer:
 
 
 def dropped(host: str, error: BaseException) -> Transient:
-    """A connection that could not be made, or broke: what the system said, if it is among what led to ``error``."""
-    cause: BaseException | None = error
-    while cause is not None and not (isinstance(cause, OSError) and cause.strerror):
-        cause = next((each for each in cause.args if isinstance(each, BaseException)), None) or cause.__cause__ or cause.__context__
-    reason = cause.strerror if isinstance(cause, OSError) else str(error) or type(error).__name__
+    """A connection that could not be made, or broke; in the words of the innermost of the errors that led to this one."""
+    cause = error
+    while inner := next((each for each in cause.args if isinstance(each, BaseException)), None) or cause.__cause__ or cause.__context__:
+        cause = inner
+    reason = (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
     return Transient(f"the connection to {host} failed: {reason}")
 
 
