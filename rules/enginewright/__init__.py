@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from enginewright.rules.oci_base import oci_base
     from enginewright.rules.onnx import onnx_model
     from enginewright.rules.onnx_file import onnx_file
+    from enginewright.rules.provenance import provenance
     from enginewright.rules.python_action import python_action
     from enginewright.rules.python_layer import python_layer
     from enginewright.workspace.glob import glob
@@ -50,6 +51,7 @@ _HOMES = {
     "oci_base": "rules.oci_base",
     "onnx_file": "rules.onnx_file",
     "onnx_model": "rules.onnx",
+    "provenance": "rules.provenance",
     "python_action": "rules.python_action",
     "python_layer": "rules.python_layer",
     "tensor": "model.shapes",
@@ -75,6 +77,7 @@ __all__ = [
     "oci_base",
     "onnx_file",
     "onnx_model",
+    "provenance",
     "python_action",
     "python_layer",
     "tensor",

@@ -24,6 +24,7 @@ from enginewright.execute.outputs import Outputs
 from enginewright.execute.platform import host_platform, unmet
 from enginewright.execute.resources import Need, Resources, alone_on_gpu, machine_memory, need
 from enginewright.execute.workers import Workers
+from enginewright.execute.written import Written, is_dated
 from enginewright.graph.action import Action, Artifact
 from enginewright.graph.dag import Target
 from enginewright.graph.key import Material, material
@@ -94,6 +95,7 @@ class Build:
         self._snapshot = snapshot
         self._loaded = loaded
         self._outputs = Outputs(root, self._staging, self._store, snapshot)
+        self._written = Written(root, self._state, self.graph, snapshot, self._actions, self.done, self._material_of)
         self._executor = Executor(root, self._store, loaded.installation, workers)
         self._resources = Resources(processes, machine_memory())
         self._processes = processes
@@ -134,7 +136,7 @@ class Build:
         Only for a target with an action, once `pending` has seen it and not skipped it.
         """
         target = self.graph.targets[label]
-        return self._material(target, self._inputs(target))
+        return self._material_of(target)
 
     def pending(self, labels: Iterable[Label]) -> list[Label]:
         """Judge these targets, given with all they depend on, dependencies first; return those that may have to run.
@@ -218,7 +220,7 @@ class Build:
         assert target.action is not None
         label = target.label
         began = self._draft.elapsed()
-        material = self._material(target, self._inputs(target))
+        material = self._material_of(target)
         key, previous = material.key(), self._previous.setdefault(label, self.last_key(label))
         built = self._snapshot.target(str(label))
         if built is not None and built.key == "":
@@ -358,7 +360,11 @@ class Build:
         with self._ended:
             self._ended.wait_for(lambda: not self._busy)
         settled = (Status.BUILT, Status.CACHED, Status.UP_TO_DATE)
-        unsettled = {label for label in self.suspects if label not in self.outcomes or self.outcomes[label].status not in settled}
+        unsettled = {
+            label
+            for label in self.suspects
+            if label not in self.outcomes or self.outcomes[label].status not in settled or is_dated(self.graph.targets[label].action)
+        }
         if self._outputs.placed:
             # One barrier for all that was placed: what the snapshot says of a file must not outlive its bytes in a power cut.
             # Blobs and records need none: they are checked whenever they are used.
@@ -429,6 +435,8 @@ class Build:
             yield replace(action, inputs={**action.inputs, **artifacts}), offered
 
     def _source(self, target: Target, artifact: Artifact) -> Input:
+        if artifact.written:
+            return Input(*self._written.write(artifact, self.look_only))
         try:
             location = locate(self._root, artifact)
         except LookupError as error:
@@ -438,6 +446,9 @@ class Build:
             what = "is a folder, where a file is expected" if location.is_dir() else "does not exist"
             raise DeclarationError(f"{target}: the source {artifact.origin or artifact.path} {what}")
         return Input(location, digest)
+
+    def _material_of(self, target: Target) -> Material:
+        return self._material(target, self._inputs(target))
 
     def _material(self, target: Target, inputs: Mapping[str, Input]) -> Material:
         assert target.action is not None

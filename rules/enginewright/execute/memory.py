@@ -141,7 +141,7 @@ def _users(graph: Graph, position: dict[Label, int]) -> dict[str, tuple[int, ...
         for artifact in target.action.outputs.values() if target.action else ():
             users.setdefault(artifact.path, []).append(position[label])
         for artifact in target.action.inputs.values() if target.action else ():
-            if artifact.path in made:
+            if artifact.path in made or artifact.written:
                 continue
             with suppress(LookupError):  # a distribution that is not installed; that it comes to be is watched
                 path = str(locate(Path(), artifact)) if artifact.origin else artifact.path

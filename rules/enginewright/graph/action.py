@@ -10,17 +10,27 @@ Value: TypeAlias = None | bool | int | float | str | tuple["Value", ...] | Mappi
 """What an action's parameters are made of: all that JSON holds, and nothing else."""
 
 
+LINEAGE, TODAY = "lineage:", "date:"
+"""How origins begin of inputs that the build itself writes."""
+
+
 class Artifact(NamedTuple):
     """A file, or a folder when ``tree`` is set, that an action reads or writes.
 
     ``path`` is relative to the workspace, ``/``-separated; an action sees it at the same path below its sandbox.
     ``origin`` names a source that does not lie in the workspace: ``dist://NAME/PATH``, a file of an installed
-    distribution. It is empty for everything else.
+    distribution; or an input that the build itself writes: ``lineage:LABEL``, how that target came about, and ``date:``,
+    what day it is (`enginewright.execute.written`). It is empty for everything else.
     """
 
     path: str
     tree: bool = False
     origin: str = ""
+
+    @property
+    def written(self) -> bool:
+        """Whether the build itself writes it."""
+        return self.origin.startswith((LINEAGE, TODAY))
 
 
 class WarmUp(NamedTuple):

@@ -26,7 +26,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple, ParamSpec, TypeVar, cast
 
 from enginewright.errors import DeclarationError
-from enginewright.graph.action import Action, Artifact
+from enginewright.graph.action import LINEAGE, TODAY, Action, Artifact
 from enginewright.graph.attributes import AttributeProblem, attribute_types, read_attributes
 from enginewright.graph.label import Label, is_name
 
@@ -79,6 +79,14 @@ class Context:
     def outputs(self, label: Label) -> Mapping[str, Artifact]:
         """All outputs of the target ``label``, by name."""
         return self._outputs(label)
+
+    def lineage(self, label: Label) -> Artifact:
+        """A document of how the target ``label`` came about, which the build writes. The declaration must name the label."""
+        return Artifact(f"external/lineage/{label.package}/{label.name}.json", origin=f"{LINEAGE}{label}")
+
+    def today(self) -> Artifact:
+        """A file with the day, as ``2026-11-25`` in UTC. What reads it is judged anew in each build, and runs once a day."""
+        return Artifact("external/date", origin=TODAY)
 
     def output(self, suffix: str, tree: bool = False) -> Artifact:
         """A new artifact of this target: ``build/PACKAGE/NAME`` and ``suffix``."""

@@ -60,7 +60,7 @@ def look(root: Path, graph: Graph, labels: Iterable[Label], installation: Instal
 def locked_sources(action: Action) -> Iterator[Artifact]:
     """The sources of an action that a lock has: those from outside the workspace, and those with a declared SHA-256."""
     for name, artifact in action.inputs.items():
-        if artifact.origin or (name == "src" and action.params.get("sha256")):
+        if (artifact.origin and not artifact.written) or (name == "src" and action.params.get("sha256")):
             yield artifact
 
 

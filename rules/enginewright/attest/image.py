@@ -1,0 +1,24 @@
+"""What an image layout says of itself, for statements about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from enginewright.attest.statement import Resource, resource
+from enginewright.oci.layout import read_images
+from enginewright.oci.media import BASE_DIGEST, BASE_NAME
+
+
+def bases(layout: Path) -> Iterator[Resource]:
+    """The images that those of a layout are built upon, as far as their manifests name them."""
+    for image in read_images(layout):
+        annotations = image.manifest.get("annotations", {})
+        digest = str(annotations.get(BASE_DIGEST, ""))
+        if digest.startswith("sha256:"):
+            yield resource(str(annotations.get(BASE_NAME, "")) or "base image", digest.removeprefix("sha256:"))
+
+
+def created(layout: Path) -> str:
+    """When the first image of a layout says that it was made: what SOURCE_DATE_EPOCH said, so the same in every build."""
+    return str(read_images(layout)[0].config.get("created") or "1970-01-01T00:00:00Z")
