@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from enginewright.rules.provenance import provenance
     from enginewright.rules.python_action import python_action
     from enginewright.rules.python_layer import python_layer
+    from enginewright.rules.sbom import sbom
+    from enginewright.rules.scan import scan
+    from enginewright.rules.sign import sign
     from enginewright.workspace.glob import glob
 
 _HOMES = {
@@ -54,6 +57,9 @@ _HOMES = {
     "provenance": "rules.provenance",
     "python_action": "rules.python_action",
     "python_layer": "rules.python_layer",
+    "sbom": "rules.sbom",
+    "scan": "rules.scan",
+    "sign": "rules.sign",
     "tensor": "model.shapes",
     "tensorrt_engine": "rules.engine",
     "tolerance": "model.tolerance",
@@ -80,6 +86,9 @@ __all__ = [
     "provenance",
     "python_action",
     "python_layer",
+    "sbom",
+    "scan",
+    "sign",
     "tensor",
     "tensorrt_engine",
     "tolerance",

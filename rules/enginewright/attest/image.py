@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from enginewright.attest.statement import Resource, resource
-from enginewright.oci.layout import read_images
+from enginewright.errors import ActionError
+from enginewright.oci.layout import Image, blob_path, read_image, read_images
 from enginewright.oci.media import BASE_DIGEST, BASE_NAME
 
 
@@ -20,5 +21,17 @@ def bases(layout: Path) -> Iterator[Resource]:
 
 
 def created(layout: Path) -> str:
-    """When the first image of a layout says that it was made: what SOURCE_DATE_EPOCH said, so the same in every build."""
+    """When an image says that it was made: what SOURCE_DATE_EPOCH said, so the same in every build."""
     return str(read_images(layout)[0].config.get("created") or "1970-01-01T00:00:00Z")
+
+
+def whole(layout: Path) -> Image:
+    """The one image of a layout, all of whose layers are there. Raises ActionError for one that is shallow, and for an index."""
+    image = read_image(layout)
+    absent = [layer.digest for layer in image.layers if not blob_path(layout, layer.digest).exists()]
+    if absent:
+        raise ActionError(
+            f"{len(absent)} of the image's {len(image.layers)} layers are nowhere but in the registry of its base, {image.source}: what"
+            " is in them cannot be told. Declare its oci_base() with shallow=False"
+        )
+    return image

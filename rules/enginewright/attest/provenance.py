@@ -34,7 +34,7 @@ def provenance(lineage: Mapping[str, Any], builder: str, base: Sequence[Resource
         },
         "runDetails": {
             "builder": {"id": builder, "version": {"enginewright": lineage["enginewright"]}},
-            "byproducts": _unique(each for target in targets[:-1] for each in made_by(target)),
+            "byproducts": _unique(each for target in targets[:-1] if not _fetches(target) for each in made_by(target)),
         },
     }
 
@@ -60,9 +60,15 @@ def sources(target: Mapping[str, Any]) -> Iterator[Resource]:
             yield resource(given["source"], given["sha256"], **uri)
 
 
+def _fetches(target: Mapping[str, Any]) -> bool:
+    """Whether what a target makes comes from outside: packages, wheels, base images, each pinned by a digest."""
+    return "network" in target["requires"]
+
+
 def _dependencies(targets: Sequence[Mapping[str, Any]]) -> Iterator[Resource]:
     for target in targets:
         yield from sources(target)
+        yield from made_by(target) if _fetches(target) else ()
     versions = {(name, version) for target in targets for name, version in target["toolchain"].items()}
     yield from ({"uri": purl(name, version)} for name, version in sorted(versions))
 

@@ -36,8 +36,7 @@ def subjects_of(lineage: Mapping[str, Any], layout: Path | None = None) -> list[
     ``layout`` is the layout of an image.
     """
     if layout is not None:
-        (entry,) = json.loads((layout / "index.json").read_bytes())["manifests"]
-        return [resource(lineage["label"], entry["digest"].removeprefix("sha256:"))]
+        return [resource(lineage["label"], image_digest(layout).removeprefix("sha256:"))]
     found = []
     for output in lineage["targets"][-1]["outputs"].values():
         files = output.get("files", {"": output})
@@ -46,6 +45,12 @@ def subjects_of(lineage: Mapping[str, Any], layout: Path | None = None) -> list[
             continue
         found += [resource(f"{output['path']}/{name}".rstrip("/"), each["sha256"]) for name, each in files.items()]
     return found
+
+
+def image_digest(layout: Path) -> str:
+    """The digest of the manifest, or of the index, in a layout: that of the image in any registry. Raises OSError and ValueError."""
+    (entry,) = json.loads((layout / "index.json").read_bytes())["manifests"]
+    return str(entry["digest"])
 
 
 def sha256_of_bytes(data: bytes) -> str:

@@ -1,0 +1,227 @@
+"""`doit sign` and `doit check-signature` with a real registry, and signatures that openssl and securesystemslib verify."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import SSlibKey
+
+from enginewright.oci.layout import Descriptor
+from enginewright.oci.media import MANIFEST
+from enginewright.oci.registry.client import Client, Repository
+from enginewright.oci.registry.reference import Reference
+from registries import Registry, need, running
+from throwaway import Workspace
+
+BUILD = """
+from enginewright import files_layer, image, provenance, sign
+
+files_layer(name="layer", files={"/src": "src.txt"})
+image(name="image", layers=[":layer"])
+provenance(name="provenance", subject=":image")
+sign(name="signed", subject=":image", attestations=[":provenance"], key="file:release.pem")
+"""
+PASSWORD = "a password of the tests"
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with running(tmp_path_factory.mktemp("registry") / "registry") as server:
+        yield server
+
+
+def make_key(folder: Path, name: str) -> None:
+    """A key with a password, and its public half, as docs/signatures.md has them made."""
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-aes256", "-pass", f"pass:{PASSWORD}", "-out", private)
+    openssl("pkey", "-in", private, "-passin", f"pass:{PASSWORD}", "-pubout", "-out", public)
+
+
+def openssl(*arguments: str | Path, code: int = 0) -> str:
+    done = subprocess.run([need("openssl"), *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def workspace(empty: Workspace) -> Workspace:
+    empty.write({"models/x/BUILD.py": BUILD, "models/x/src.txt": "one\n"})
+    for name in ("release", "other"):
+        make_key(empty.root, name)
+    empty.environment["ENGINEWRIGHT_KEY_PASSWORD"] = PASSWORD
+    return empty
+
+
+@pytest.fixture
+def to(registry: Registry, request: pytest.FixtureRequest) -> str:
+    return f"{registry.host}/{request.node.name.replace('_', '-')}"
+
+
+def pushed(workspace: Workspace, to: str) -> str:
+    """Push and sign; the digest."""
+    told = json.loads(workspace.doit("push", "models/x:image", "--to", f"{to}:1", "--json").stdout)
+    workspace.doit("sign", "models/x:signed", "--to", to)
+    return str(told["images"][0]["digest"])
+
+
+def repository(to: str) -> Repository:
+    return Client().repository(Reference.parse(to), push=True)
+
+
+def layer(to: str, tag: str) -> tuple[dict[str, Any], bytes]:
+    """The one layer of what a tag names: its descriptor and its bytes."""
+    _, data = repository(to).get_manifest(tag)
+    (described,) = json.loads(data)["layers"]
+    return described, repository(to).read_blob(Descriptor.from_json(described))
+
+
+def check(workspace: Workspace, *arguments: str, key: str = "release.pub", code: int = 0) -> str:
+    done = workspace.doit("check-signature", *arguments, "--key", key, code=code)
+    return done.stdout if code == 0 else done.stderr
+
+
+def test_signed(workspace: Workspace, to: str) -> None:
+    digest = pushed(workspace, to)
+    out = check(workspace, f"{to}:1", "--type", "https://slsa.dev/provenance/v1")
+    assert out == f"{to}@{digest} is signed with release.pub\n  states  https://slsa.dev/provenance/v1\n"
+    assert check(workspace, "models/x:image", "--at", to) == out
+    assert check(workspace, f"{to}@{digest}") == out
+    again = workspace.doit("sign", "models/x:signed", "--to", to).stdout
+    assert again == f"{to}@{digest} is signed, with 1 statements (it was already)\n"
+
+
+def test_openssl_verifies(workspace: Workspace, to: str, tmp_path: Path) -> None:
+    digest = pushed(workspace, to)
+    described, payload = layer(to, digest.replace(":", "-") + ".sig")
+    assert json.loads(payload)["critical"] == {
+        "identity": {"docker-reference": to}, "image": {"docker-manifest-digest": digest}, "type": "cosign container image signature",
+    }  # fmt: skip
+    (tmp_path / "payload").write_bytes(payload)
+    (tmp_path / "signature").write_bytes(base64.b64decode(described["annotations"]["dev.cosignproject.cosign/signature"]))
+    verify = ["dgst", "-sha256", "-verify", workspace.root / "release.pub", "-signature", tmp_path / "signature", tmp_path / "payload"]
+    assert openssl(*verify) == "Verified OK\n"
+    (tmp_path / "payload").write_bytes(payload.replace(b"cosign", b"Cosign"))
+    openssl(*verify, code=1)
+
+
+def test_securesystemslib_verifies(workspace: Workspace, to: str) -> None:
+    digest = pushed(workspace, to)
+    described, data = layer(to, digest.replace(":", "-") + ".att")
+    assert described["mediaType"] == "application/vnd.dsse.envelope.v1+json"
+    envelope = Envelope.from_dict(json.loads(data))
+    key = SSlibKey("", "ecdsa", "ecdsa-sha2-nistp256", {"public": (workspace.root / "release.pub").read_text()})
+    assert envelope.verify([key], 1)
+    statement = json.loads(envelope.payload)
+    assert statement == json.loads(workspace.read("build/models/x/provenance.json"))
+    assert statement["subject"][0]["digest"]["sha256"] == digest.removeprefix("sha256:")
+
+
+def test_a_referrer_of_the_image(workspace: Workspace, to: str) -> None:
+    digest = pushed(workspace, to)
+    types = {each["artifactType"] for each in repository(to).referrers(digest)}
+    assert types == {"application/vnd.dev.cosign.artifact.sig.v1+json", "application/vnd.dev.cosign.artifact.att.v1+json"}
+
+
+def test_two_keys(workspace: Workspace, to: str) -> None:
+    pushed(workspace, to)
+    assert "it was made with another key, or changed" in check(workspace, f"{to}:1", key="other.pub", code=1)
+    workspace.doit("sign", "models/x:signed", "--to", to, "--key", "file:other.pem")
+    for name in ("other", "release"):
+        assert "states  https://slsa.dev/provenance/v1" in check(workspace, f"{to}:1", key=f"{name}.pub")
+
+
+def test_no_signature(workspace: Workspace, to: str) -> None:
+    workspace.doit("push", "models/x:image", "--to", f"{to}:1")
+    assert f"{to}@sha256:" in check(workspace, f"{to}:1", code=1)
+    assert "is not signed: there is no sha256-" in check(workspace, f"{to}:1", code=1)
+    assert "has no 2" in check(workspace, f"{to}:2", code=1)
+
+
+def test_a_manifest_that_was_changed(workspace: Workspace, to: str) -> None:
+    digest = pushed(workspace, to)
+    _, data = repository(to).get_manifest(digest)
+    changed = json.dumps({**json.loads(data), "annotations": {"x": "y"}}).encode()
+    repository(to).put_manifest("1", MANIFEST, changed)
+    assert "is not signed" in check(workspace, f"{to}:1", code=1)
+    check(workspace, f"{to}@{digest}")
+
+
+def test_the_signature_of_another_image(workspace: Workspace, to: str) -> None:
+    digest = pushed(workspace, to)
+    workspace.write({"models/x/src.txt": "two\n"})
+    told = json.loads(workspace.doit("push", "models/x:image", "--to", f"{to}:2", "--json").stdout)
+    other = str(told["images"][0]["digest"])
+    for suffix in (".sig", ".att"):
+        _, data = repository(to).get_manifest(digest.replace(":", "-") + suffix)
+        repository(to).put_manifest(other.replace(":", "-") + suffix, MANIFEST, data)
+    assert f"it is of another image, {digest}" in check(workspace, f"{to}:2", code=1)
+
+
+def test_a_statement_about_another_image(workspace: Workspace, to: str) -> None:
+    digest = pushed(workspace, to)
+    workspace.write({"models/x/src.txt": "two\n"})
+    told = json.loads(workspace.doit("push", "models/x:image", "--to", f"{to}:2", "--json").stdout)
+    workspace.write({"models/x/BUILD.py": BUILD.replace('attestations=[":provenance"], ', "")})
+    workspace.doit("sign", "models/x:signed", "--to", to)
+    _, data = repository(to).get_manifest(digest.replace(":", "-") + ".att")
+    repository(to).put_manifest(told["images"][0]["digest"].replace(":", "-") + ".att", MANIFEST, data)
+    assert "states" not in check(workspace, f"{to}:2")
+    assert "no signed statement of type https://slsa.dev/provenance/v1" in check(
+        workspace, f"{to}:2", "--type", "https://slsa.dev/provenance/v1", code=1
+    )
+
+
+def test_a_key_in_a_variable_and_none_of_it_anywhere(workspace: Workspace, to: str) -> None:
+    secret = (workspace.root / "release.pem").read_text()
+    (workspace.root / "release.pem").unlink()
+    workspace.write({"models/x/BUILD.py": BUILD.replace("file:release.pem", "env:SIGNING_KEY")})
+    workspace.environment["SIGNING_KEY"] = secret
+    pushed(workspace, to)
+    check(workspace, f"{to}:1")
+    body = secret.splitlines()[1]
+    for folder in (workspace.root / "build", workspace.store):
+        for path in folder.rglob("*"):
+            if path.is_file():
+                data = path.read_bytes()
+                assert body.encode() not in data and PASSWORD.encode() not in data, path
+
+
+def test_keys_that_will_not_do(workspace: Workspace, to: str) -> None:
+    def refusal(key: str) -> str:
+        done = workspace.doit("sign", "models/x:signed", "--to", to, f"--key={key}", code=3)
+        assert PASSWORD not in done.stdout + done.stderr
+        return done.stderr
+
+    assert "key: missing.pem: No such file or directory" in refusal("file:missing.pem")
+    assert "key: the variable MISSING is not set" in refusal("env:MISSING")
+    assert "pkcs11: keys in hardware and key services are not supported" in refusal("pkcs11:token=release")
+    openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-out", workspace.root / "p384.pem")
+    assert "is no key on the curve P-256" in refusal("file:p384.pem")
+    (workspace.root / "p384.pem").chmod(0o644)
+    assert "has no password, and others may read it: chmod 600" in refusal("file:p384.pem")
+    assert "holds no private key" in refusal("file:release.pub") or "others may read it" in refusal("file:release.pub")
+    workspace.environment["ENGINEWRIGHT_KEY_PASSWORD"] = "wrong"
+    done = workspace.doit("sign", "models/x:signed", "--to", to, code=3)
+    assert "key: file:release.pem holds no private key, or the password is another" in done.stderr
+    del workspace.environment["ENGINEWRIGHT_KEY_PASSWORD"]
+    assert "has a password: set ENGINEWRIGHT_KEY_PASSWORD" in workspace.doit("sign", "models/x:signed", "--to", to, code=3).stderr
+
+
+def test_mistakes(workspace: Workspace, to: str) -> None:
+    assert "models/x:image is a image: name a sign()" in workspace.refuse("sign", "models/x:image", "--to", to)
+    assert workspace.refuse("check-signature", f"{to}:1").startswith("doit check-signature: say what, and with which public key")
+    assert "is a private key, and signatures are checked with the public one" in workspace.refuse(
+        "check-signature", f"{to}:1", "--key", "release.pem"
+    )
+    done = workspace.doit("sign", "models/x:signed", "--to", to, code=1)
+    assert "push it first" in done.stderr
+    workspace.write({"models/x/BUILD.py": BUILD.replace("file:release.pem", "-----BEGIN EC PRIVATE KEY-----")})
+    text = workspace.refuse("build")
+    assert "key: is a key itself" in text and "BEGIN" not in text
