@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import xxhash
 
+from enginewright.store import content
 from enginewright.store.content import LINK_FROM, ContentStore
 from enginewright.store.digest import Entry, file_digest, tree_digest
 
@@ -137,6 +138,29 @@ def test_a_damaged_blob_is_set_aside_and_not_placed(store: ContentStore, staging
     assert list(staging.iterdir()) == []
     assert add(store, data) == digest
     assert store.place(digest, tmp_path / "out", staging)
+
+
+def test_a_large_blob_is_read_once_by_a_process_unless_its_stat_moves(
+    store: ContentStore, staging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def digest_of(path: str | Path) -> str:
+        read.append(str(path))
+        return file_digest(path)
+
+    monkeypatch.setattr(content, "file_digest", digest_of)
+    new = store.scratch / "new"
+    new.write_bytes(LARGE)
+    digest = file_digest(new)
+    os.utime(new, (1, 1))  # written long before it is hashed
+    store.add_file(new, digest)
+    for name in ("a", "b"):
+        assert store.place(digest, tmp_path / name, staging)
+    assert read == []
+    assert ContentStore(store.root).place(digest, tmp_path / "c", staging) and len(read) == 1
+    damage(store.path(digest))
+    assert not store.place(digest, tmp_path / "d", staging) and len(read) == 2
 
 
 def test_a_truncated_blob_is_damaged_too(store: ContentStore, staging: Path, tmp_path: Path) -> None:

@@ -329,7 +329,7 @@ class Build:
                 if not all(self._outputs.place(artifact, digests[name]) for name, artifact in target.action.outputs.items()):
                     raise ActionError("its outputs vanished from the store: is another process clearing it?")
             self._snapshot.set_target(str(label), Built(key, digests))
-            self._snapshot.linked(artifact.path for artifact in target.action.inputs.values())
+            self._snapshot.linked(path for artifact in target.action.inputs.values() for path in self._outputs.files(artifact))
             outcome = Outcome(label, Status.BUILT, key=key, seconds=result.seconds)
         except (ActionError, DeclarationError, WorkspaceError, OSError) as error:
             reason = in_words(error) if isinstance(error, OSError) else str(error)

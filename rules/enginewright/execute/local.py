@@ -172,7 +172,7 @@ class Executor:
         for artifact in action.outputs.values():
             _check_output(root, artifact.path, artifact.tree)
         if any(artifact.tree for artifact in action.outputs.values()):
-            known = {(s.st_dev, s.st_ino): each.digest for each in inputs.values() if stat.S_ISREG((s := os.stat(each.location)).st_mode)}
+            known = {(s.st_dev, s.st_ino): digest for each in inputs.values() for digest, s in self._files_of(each)}
         for name, artifact in action.outputs.items():
             path = root / artifact.path
             if artifact.tree:
@@ -183,6 +183,14 @@ class Executor:
                 self._store.add_file(path, digest)
                 outputs[name] = Output(artifact.path, digest, size)
         return outputs
+
+    def _files_of(self, each: Input) -> Iterator[tuple[str, os.stat_result]]:
+        """The files of an input, those of a tree by its listing in the store, if it is there: their digests and stats."""
+        found = os.stat(each.location)
+        if stat.S_ISREG(found.st_mode):
+            yield each.digest, found
+        for entry in (self._store.tree(each.digest) or ()) if stat.S_ISDIR(found.st_mode) else ():
+            yield entry.digest, os.stat(each.location / entry.path)
 
 
 def _check_output(root: Path, name: str, tree: bool) -> None:

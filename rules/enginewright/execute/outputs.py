@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,6 +47,13 @@ class Outputs:
             return False
         self._watch_folders(artifact)
         return xxhash.xxh3_128_hexdigest(encode_tree(entries)) == digest
+
+    def files(self, artifact: Artifact) -> Iterator[str]:
+        """The path of an artifact or, of a tree, those of its files."""
+        if artifact.tree:
+            yield from (f"{artifact.path}/{name}" for name, _ in tree_files(self._root / artifact.path))
+        else:
+            yield artifact.path
 
     def stored(self, artifact: Artifact, digest: str) -> bool:
         """Whether an output could be placed, so far as can be told without reading it."""

@@ -1,8 +1,9 @@
 """The content store: bytes by digest, shared by every workspace that is pointed at it.
 
 ``blobs/ab/abcdef...`` holds the file whose XXH3-128 is ``abcdef...``, read-only. A blob appears by rename, and is
-checked against its name whenever it is taken out, so a damaged one is never used, whatever damaged it (a power cut before the
-bytes reached the disk, too): it is set aside, and the action that made it runs again.
+checked against its name when it is taken out, so a damaged one is never used, whatever damaged it (a power cut before the
+bytes reached the disk, too): it is set aside, and the action that made it runs again. Once checked, or hashed when it was put in, it
+is known by its stat for as long as this process has the store open.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import xxhash
 
-from enginewright.store.digest import CHUNK, Entry, decode_tree, encode_tree, file_digest, tree_files
+from enginewright.store.digest import CHUNK, Entry, Stat, decode_tree, encode_tree, file_digest, tree_files
 from enginewright.store.files import link, naming
 from enginewright.store.scratch import Scratch
+from enginewright.store.snapshot import GRANULARITY_NS
 
 LINK_FROM = 1 << 20
 """Bytes from which a blob is taken out as a hard link. A smaller one is copied, at the same cost, so that an edit of the
@@ -30,6 +32,7 @@ class ContentStore:
         self._blobs = root / "blobs"
         for folder in (self._blobs, root / "tmp"):
             folder.mkdir(parents=True, exist_ok=True)
+        self._checked: dict[str, Stat] = {}
         self._scratch: Scratch | None = None
         self._making_scratch = threading.Lock()
 
@@ -58,6 +61,7 @@ class ContentStore:
         """
         stat = source.stat()
         if self._holds(digest, stat):
+            self._note(digest, stat)
             return
         if stat.st_nlink > 1:
             copy = self.scratch / f"{digest}.{threading.get_ident()}"
@@ -69,6 +73,7 @@ class ContentStore:
         blob.parent.mkdir(exist_ok=True)
         # An older blob of this name is replaced: the new bytes were hashed just now, the old ones some time ago.
         os.rename(source, blob)
+        self._note(digest, os.stat(blob))
 
     def add_bytes(self, data: bytes) -> str:
         """Store ``data`` and return its digest."""
@@ -91,6 +96,14 @@ class ContentStore:
             entries.append(Entry(name, bool(stat.st_mode & 0o100), digest))
             self.add_file(path, digest, entries[-1].executable)
         return self.add_bytes(encode_tree(entries))
+
+    def _note(self, digest: str, stat: os.stat_result) -> None:
+        """Take note of the stat of a blob whose bytes are known to be right.
+
+        Not of one that was written so recently that, edited now, it would have the same time.
+        """
+        if stat.st_ctime_ns - stat.st_mtime_ns > GRANULARITY_NS:
+            self._checked[digest] = Stat.of(stat)
 
     def _holds(self, digest: str, stat: os.stat_result) -> bool:
         try:
@@ -131,13 +144,16 @@ class ContentStore:
         temporary = staging / f"{digest}.{threading.get_ident()}"
         try:
             stat = os.stat(blob)
+            known = self._checked.get(digest) == Stat.of(stat)
             if stat.st_size >= LINK_FROM and stat.st_mode & 0o777 == mode and link(blob, temporary):
-                good = file_digest(temporary) == digest
+                good, linked = known or file_digest(temporary) == digest, True
             else:
-                good = _copy(blob, temporary, mode) == digest
+                good, linked = _copy(blob, temporary, mode) == digest, False
             if good:
                 destination.parent.mkdir(parents=True, exist_ok=True)
                 os.rename(temporary, destination)
+                if linked:
+                    self._note(digest, os.stat(destination))  # the link and the rename moved the ctime
             elif os.path.samestat(os.stat(blob), stat):  # and not one that another build has put there meanwhile
                 self.quarantine(blob)
             return good
