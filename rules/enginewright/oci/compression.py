@@ -7,7 +7,10 @@ gzip is RFC 1952 (https://www.rfc-editor.org/rfc/rfc1952) by ISA-L, with no time
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -101,22 +104,29 @@ def new_blob(path: Path, compression: Compression) -> Iterator[BlobWriter]:
         yield BlobWriter(out, compression, hashers)
 
 
-def decompressed(file: BinaryIO) -> BinaryIO:
-    """What a blob holds, whatever it is compressed with, by its first bytes; ``file`` must be seekable.
+def decompressed(blob: io.BufferedReader) -> BinaryIO:
+    """What a blob holds, whatever it is compressed with, by its first bytes.
 
-    Reading raises OSError, EOFError or `zstandard.ZstdError` where it is damaged or ends early.
+    Reading raises one of `damage` where it is damaged, or just ends where zstd does: compare the diff_id.
     """
-    magic = file.read(4)
-    file.seek(0)
+    magic = blob.peek(4)[:4]
     if magic[:2] == b"\x1f\x8b":
         from isal import igzip
 
-        return cast(BinaryIO, igzip.IGzipFile(fileobj=file))  # type: ignore[no-untyped-call]
+        return cast(BinaryIO, igzip.IGzipFile(fileobj=blob))  # type: ignore[no-untyped-call]
     if magic == b"\x28\xb5\x2f\xfd":
         import zstandard
 
-        return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-    return file
+        return zstandard.ZstdDecompressor().stream_reader(blob, read_across_frames=True)
+    return blob
+
+
+def damage() -> tuple[type[Exception], ...]:
+    """What reading damaged compressed data raises."""
+    import zstandard
+    from isal import isal_zlib
+
+    return EOFError, gzip.BadGzipFile, zlib.error, cast(type[Exception], isal_zlib.error), zstandard.ZstdError
 
 
 def _compressor(compression: Compression) -> Any:

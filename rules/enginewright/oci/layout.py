@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -199,7 +199,7 @@ def read_images(folder: Path) -> list[Image]:
             top = _read_blob(folder, Descriptor.from_json(top[0]))["manifests"]
         if not top:
             raise ValueError("its index is empty")
-        return [_read_image(folder, entry) for entry in top]
+        return [parse_image(entry, lambda blob: _read_blob(folder, blob)) for entry in top]
     except OSError as error:
         raise ActionError(f"{folder} is not the layout of an image ({error.strerror}: {error.filename})") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -207,15 +207,19 @@ def read_images(folder: Path) -> list[Image]:
         raise ActionError(f"{folder} is not the layout of an image ({reason})") from None
 
 
-def _read_image(folder: Path, entry: Mapping[str, Any]) -> Image:
+def parse_image(entry: Mapping[str, Any], read: Callable[[Descriptor], dict[str, Any]]) -> Image:
+    """The image whose manifest an entry of an index describes; ``read`` gets that, and its configuration.
+
+    Raises ValueError, KeyError or TypeError for what is no image, or has layers that cannot be passed on.
+    """
     descriptor = Descriptor.from_json(entry)
     if descriptor.media_type not in MANIFESTS:
         raise ValueError(f"{descriptor.digest} is a {descriptor.media_type}, not the manifest of an image")
-    manifest = _read_blob(folder, descriptor)
+    manifest = read(descriptor)
     described = Descriptor.from_json(manifest["config"])
     if described.media_type not in CONFIGS:
         raise ValueError(f"its configuration is a {described.media_type}, not that of an image")
-    image = Image(descriptor, entry, manifest, _read_blob(folder, described))
+    image = Image(descriptor, entry, manifest, read(described))
     for layer in image.layers:
         if layer.media_type not in LAYERS:
             raise ValueError(f"its layer {layer.digest} is a {layer.media_type}, which is no layer that can be passed on")
