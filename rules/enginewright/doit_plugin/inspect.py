@@ -1,4 +1,4 @@
-"""``doit inspect``: what an engine, an ONNX model or an image is, and whether it is whole and could run here."""
+"""``doit inspect``: what an engine, an ONNX model, an image or a layer is, and whether it is whole and could run here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.image_facts import of_image, of_layer_target, show_image, show_layer
+from enginewright.doit_plugin.images import REGISTRY_OPTIONS, Opened, is_layout, is_reference, open_layout, open_reference
 from enginewright.doit_plugin.session import open_build, select, user_errors
 from enginewright.doit_plugin.units import show_size
 from enginewright.doit_plugin.why import OPT_JSON
@@ -22,36 +24,48 @@ Facts = Mapping[str, Any]
 
 _NO_SETTINGS = "all are TensorRT's choice"
 
+_OPT_FETCH = {
+    "name": "fetch", "short": "", "long": "fetch", "type": bool, "default": False,
+    "help": "also list layers that are not on this machine, which are read from their registry for that",
+}  # fmt: skip
+
 
 class InspectCommand(Command):
     """Describes one output. Changes nothing, and builds nothing."""
 
     name = "inspect"
     doc_purpose = "say what an engine, an ONNX model or an image is"
-    doc_usage = "LABEL | FILE.engine | FILE.onnx"
+    doc_usage = "LABEL | FILE.engine | FILE.onnx | LAYOUT | REGISTRY/NAME:TAG"
     doc_description = (
         "Prints what the sidecar of an engine says, whether the engine file is the one that it describes, and whether this machine"
         " could run it; where it can, also the engine's layers. Of an ONNX model it prints inputs, outputs, operators and sizes, of an"
-        " image its layers. A file need not be in a workspace; the sidecar of an engine lies beside it, under the same name with .json."
+        " image its configuration and its layers, what is in each, and which target made it. A file need not be in a workspace; the"
+        " sidecar of an engine lies beside it, under the same name with .json."
     )
-    cmd_options = (OPT_JSON,)
+    cmd_options = (_OPT_FETCH, *REGISTRY_OPTIONS, OPT_JSON)
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Describe the one thing in ``args``."""
         if len(args) != 1:
             raise InvalidCommand("doit inspect takes one label or file, as in: doit inspect models/minilm:engine_sm_80")
-        kind, paths = _file(Path(args[0])) if ":" not in args[0] else self._target(args[0], params)
-        gather, show = _KINDS[kind]
         try:
             with user_errors():
-                facts = {"kind": kind, "file": str(paths[0]), **gather(*paths)}
+                facts = self._facts(args[0], params)
         except ActionError as error:
             raise InvalidCommand(str(error)) from None
         if params["json"]:
             print(json.dumps(facts, indent=1))
         else:
-            print(f"{args[0]}: {next(lines := show(facts))}", *lines, sep="\n")
+            print(f"{args[0]}: {next(lines := _SHOWN[facts['kind']](facts))}", *lines, sep="\n")
         return 0
+
+    def _facts(self, text: str, params: Any) -> Facts:
+        if is_reference(text):
+            return _images([open_reference(text, params)], params)
+        kind, paths = ("image", (Path(text),)) if is_layout(text) else _file(Path(text)) if ":" not in text else self._target(text, params)
+        if kind == "image":
+            return _images(open_layout(paths[0], params), params)
+        return {"kind": kind, "file": str(paths[0]), **_GATHERED[kind](*paths)}
 
     def _target(self, text: str, params: Any) -> tuple[str, tuple[Path, ...]]:
         """The kind of thing a target makes, and the files that tell of it, which must be there."""
@@ -62,12 +76,12 @@ class InspectCommand(Command):
         if action is None:
             members = ", ".join(map(str, build.graph.deps[label][:8]))
             raise InvalidCommand(f"{label} is a group: inspect one of its members ({members})")
-        for kind, names in _OUTPUTS.items():
+        for kind, names in _OUTPUTS:
             if set(names) <= set(action.outputs):
                 paths = tuple(Path(action.outputs[name].path) for name in names)
                 return kind, _there(paths, label)
         raise InvalidCommand(
-            f"{label} is a {build.graph.targets[label].kind}: doit inspect knows engines, ONNX models and images;"
+            f"{label} is a {build.graph.targets[label].kind}: doit inspect knows engines, ONNX models, images and layers;"
             f" its outputs are {', '.join(artifact.path for artifact in action.outputs.values())}"
         )
 
@@ -80,13 +94,17 @@ def _there(paths: tuple[Path, ...], label: Label) -> tuple[Path, ...]:
 
 
 def _file(path: Path) -> tuple[str, tuple[Path, ...]]:
-    if not path.is_file():
+    if not path.exists():
         raise InvalidCommand(f"{path}: there is no such file; a label has a colon, as models/minilm:engine_sm_80")
     if path.suffix == ".onnx":
         return "onnx", (path,)
     sidecar = path.with_suffix(".json")
     if path.suffix != ".engine" or not sidecar.is_file():
-        what = f"{sidecar.name}, its sidecar, is not beside it" if path.suffix == ".engine" else "it is no .engine and no .onnx file"
+        what = (
+            f"{sidecar.name}, its sidecar, is not beside it"
+            if path.suffix == ".engine"
+            else "it is no .engine and no .onnx file, and no image layout"
+        )
         raise InvalidCommand(f"{path}: {what}")
     return "engine", (path, sidecar)
 
@@ -158,28 +176,17 @@ def _show_onnx(facts: Facts) -> Iterator[str]:
     yield f"  operators  {', '.join(f'{name} {count}' for name, count in facts['operators'].items())}"
 
 
-def _image(layout: Path) -> Facts:
-    from enginewright.oci.layout import read_image
-
-    image = read_image(layout)
-    history = [each for each in image.config.get("history", ()) if not each.get("empty_layer")] or [{}] * len(image.layers)
-    return {
-        "manifest": image.descriptor.digest,
-        "platform": f"{image.platform['os']}/{image.platform['architecture']}",
-        "layers": [
-            {"digest": layer.digest, "size": layer.size, "created_by": made.get("created_by", "")}
-            for layer, made in zip(image.layers, history)
-        ],
-    }
+def _images(opened: list[Opened], params: Mapping[str, Any]) -> Facts:
+    images = [{"file": each.where, **of_image(each, params["fetch"])} for each in opened]
+    return {"kind": "image", **images[0]} if len(images) == 1 else {"kind": "index", "file": opened[0].where, "images": images}
 
 
-def _show_image(facts: Facts) -> Iterator[str]:
-    sizes = [layer["size"] for layer in facts["layers"]]
-    yield f"image for {facts['platform']}, {len(sizes)} layer{'s' * (len(sizes) != 1)}, {show_size(sum(sizes))}"
-    yield f"  layout     {facts['file']}"
-    yield f"  manifest   {facts['manifest']}"
-    for layer in facts["layers"]:
-        yield f"  layer      {layer['digest']}, {show_size(layer['size'])}, {layer['created_by']}"
+def _show_index(facts: Facts) -> Iterator[str]:
+    yield f"index of {len(facts['images'])} images"
+    for number, image in enumerate(facts["images"], start=1):
+        lines = show_image(image)
+        yield f"{number}: {next(lines)}"
+        yield from lines
 
 
 def _show_tensors(io: list[Facts]) -> Iterator[str]:
@@ -191,11 +198,20 @@ def _shape(shape: list[int | str]) -> str:
     return f"[{', '.join(map(str, shape))}]"
 
 
-_OUTPUTS = {"engine": ("engine", "sidecar"), "onnx": ("onnx",), "image": ("layout",)}
+_OUTPUTS = (
+    ("engine", ("engine", "sidecar")),
+    ("onnx", ("onnx",)),
+    ("image", ("layout",)),
+    ("image", ("base",)),
+    ("layer", ("layer", "descriptor")),
+)
 """The outputs of a target by which its kind is known, and which are read."""
 
-_KINDS: dict[str, tuple[Callable[..., Facts], Callable[[Facts], Iterator[str]]]] = {
-    "engine": (_engine, _show_engine),
-    "onnx": (_onnx, _show_onnx),
-    "image": (_image, _show_image),
+_GATHERED: dict[str, Callable[..., Facts]] = {"engine": _engine, "onnx": _onnx, "layer": of_layer_target}
+_SHOWN: dict[str, Callable[[Facts], Iterator[str]]] = {
+    "engine": _show_engine,
+    "onnx": _show_onnx,
+    "image": show_image,
+    "index": _show_index,
+    "layer": show_layer,
 }

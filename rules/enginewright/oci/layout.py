@@ -73,6 +73,12 @@ class Image:
         return list(self.config["rootfs"]["diff_ids"])
 
     @property
+    def made_by(self) -> list[str]:
+        """What made each layer, as its history says: the label of a target here, a command elsewhere; empty where it does not tell."""
+        told = [str(each.get("created_by", "")) for each in self.config.get("history") or () if not each.get("empty_layer")]
+        return told if len(told) == len(self.diff_ids) else [""] * len(self.diff_ids)
+
+    @property
     def platform(self) -> dict[str, Any]:
         """The platform it is for, as an index has it."""
         return {name: self.config[name] for name in _PLATFORM if name in self.config}

@@ -1,0 +1,128 @@
+"""Images as they are named on a command line: by a label, by the folder of a layout, or by a reference to a registry."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from doit.exceptions import InvalidCommand
+
+from enginewright.doit_plugin.session import open_build, select
+from enginewright.doit_plugin.transfers import OPT_CA, OPT_PLAIN_HTTP
+from enginewright.errors import ActionError
+from enginewright.oci.blobs import open_blob
+from enginewright.oci.layer import Layer
+from enginewright.oci.layout import Descriptor, Image, blob_path, parse_image, read_images
+from enginewright.oci.listing import Listing, list_layer
+
+if TYPE_CHECKING:
+    from enginewright.oci.registry.client import Client
+
+OPT_PLATFORM = {
+    "name": "platform", "short": "", "long": "platform", "type": str, "default": "linux/amd64",
+    "help": "which image of an index in a registry is meant [default: %(default)s]",
+}  # fmt: skip
+REGISTRY_OPTIONS = (OPT_PLATFORM, OPT_PLAIN_HTTP, OPT_CA)
+
+
+class Opened(NamedTuple):
+    """An image that can be read. ``where`` names its layout or repository; ``here`` says whether a blob is on this machine."""
+
+    image: Image
+    where: str
+    here: Callable[[Descriptor], bool]
+    stream: Callable[[Descriptor], io.RawIOBase]
+
+    @property
+    def layers(self) -> list[Layer]:
+        """Its layers, the lowest first."""
+        return [Layer(descriptor, diff_id) for descriptor, diff_id in zip(self.image.layers, self.image.diff_ids)]
+
+    def list(self, layer: Layer) -> Listing:
+        """What is in a layer. Raises ActionError where that cannot be had, or is not what its digest says."""
+        with self.stream(layer.descriptor) as stream:
+            return list_layer(stream, layer, f"{self.where}: layer {layer.descriptor.digest}")
+
+
+def is_layout(text: str) -> bool:
+    """Whether a text names a folder with an image layout."""
+    return Path(text, "index.json").is_file()
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text names an image in a registry: it begins with a host, as ``ghcr.io/`` and ``127.0.0.1:5000/`` do, not labels."""
+    host, slash, _ = text.partition("/")
+    return bool(slash) and (host == "localhost" or "." in host.strip(".") or ":" in host)
+
+
+def open_layout(layout: Path, params: Mapping[str, Any]) -> list[Opened]:
+    """The images of a layout. Raises ActionError for what is none."""
+
+    def stream(blob: Descriptor) -> io.RawIOBase:
+        # Without one, a client is made only where it is needed.
+        return open_blob(layout, blob, None if blob_path(layout, blob.digest).exists() else _client(params))
+
+    return [Opened(image, str(layout), lambda blob: blob_path(layout, blob.digest).exists(), stream) for image in read_images(layout)]
+
+
+def open_reference(text: str, params: Mapping[str, Any]) -> Opened:
+    """An image in a registry, for the platform that the options say. Raises ActionError, and doit's InvalidCommand for no reference."""
+    from enginewright.oci.pull import resolve
+    from enginewright.oci.registry.reference import Reference
+
+    try:
+        reference = Reference.parse(text)
+    except ValueError as error:
+        raise InvalidCommand(str(error)) from None
+    repository = _client(params).repository(reference)
+    found = resolve(repository, reference, params["platform"])
+
+    def read(blob: Descriptor) -> dict[str, Any]:
+        return dict(found.read() if blob == found.descriptor else json.loads(repository.read_blob(blob)))
+
+    try:
+        image = parse_image(found.descriptor.to_json(), read)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ActionError(f"{text} is not an image ({error})") from None
+    return Opened(image, str(reference), lambda blob: False, repository.open_blob)
+
+
+def open_one(text: str, params: Mapping[str, Any]) -> Opened:
+    """The one image that a text names. Raises ActionError, and doit's InvalidCommand for what is no image, or several."""
+    if is_layout(text):
+        found = open_layout(Path(text), params)
+    elif is_reference(text):
+        found = [open_reference(text, params)]
+    else:
+        found = open_layout(_layout_of(text), params)
+    if len(found) != 1:
+        raise InvalidCommand(f"{text} is an index of {len(found)} images: name one of them")
+    return found[0]
+
+
+def _client(params: Mapping[str, Any]) -> Client:
+    from enginewright.oci.registry.client import Client
+    from enginewright.oci.registry.transport import Access
+
+    ca = Path(params["ca"]) if params["ca"] else None
+    if ca and not ca.is_file():
+        raise InvalidCommand(f"--ca {ca}: there is no such file")
+    return Client(Access(params["plain_http"], ca))
+
+
+def _layout_of(text: str) -> Path:
+    """The layout that a target makes, which must be there."""
+    if ":" not in text:
+        raise InvalidCommand(f"{text}: there is no image layout there; a label has a colon, as images/minilm:image")
+    build = open_build(Path.cwd(), look_only=True)
+    (label,) = select(build, [text])
+    action = build.graph.targets[label].action
+    found = [action.outputs[name] for name in ("layout", "base") if name in action.outputs] if action else []
+    if not found:
+        raise InvalidCommand(f"{label} is a {build.graph.targets[label].kind}, which makes no image")
+    if not (path := Path(found[0].path)).exists():
+        raise InvalidCommand(f"{path} does not exist: doit build {label}")
+    return path
