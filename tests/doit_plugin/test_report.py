@@ -161,3 +161,24 @@ def test_mistakes(workspace: Workspace) -> None:
     workspace.build()
     assert "--build -7: no such build" in workspace.refuse("report", "--build", "-7")
     assert "takes no targets" in workspace.refuse("report", A)
+
+
+def test_what_failed_is_annotated_at_its_line(workspace: Workspace) -> None:
+    workspace.build()
+    assert workspace.doit("report", "--annotations=github").stdout == ""
+    workspace.write({"models/y/BUILD.py": workspace.read("models/y/BUILD.py").replace(":copy", ":fail")})
+    workspace.build(code=1)
+    at = next(i for i, line in enumerate(workspace.read("models/y/make.py").splitlines(), 1) if "no such thing" in line)
+    (line,) = workspace.doit("report", "--annotations=github").stdout.splitlines()
+    assert line.startswith(f"::error file=models/y/make.py,line={at},title=models/y%3Ad failed::fail() failed:%0A")
+    workspace.doit("report", "--annotations=gitlab", "-o", "out/quality.json")
+    (found,) = json.loads(workspace.read("out/quality.json"))
+    assert found["location"] == {"path": "models/y/make.py", "lines": {"begin": at}}
+
+
+def test_a_mistake_in_a_build_file_is_annotated(workspace: Workspace) -> None:
+    assert workspace.doit("report", "--annotations=github").stdout == ""
+    workspace.write({"models/x/BUILD.py": "\nfrom enginewright import checkpoint\n\ncheckpoint(nme='x')\n"})
+    (line,) = workspace.doit("report", "--annotations=github").stdout.splitlines()
+    assert line.startswith("::error file=models/x/BUILD.py,line=3,title=the workspace cannot be loaded::models/x/BUILD.py:3: checkpoint()")
+    assert workspace.refuse("report", "--annotations=jenkins") == "--annotations=jenkins: there are github and gitlab"

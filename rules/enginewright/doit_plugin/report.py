@@ -10,6 +10,7 @@ from typing import Any
 
 from doit.exceptions import InvalidCommand
 
+from enginewright.doit_plugin.annotations import to_annotate
 from enginewright.doit_plugin.causes import first
 from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.document import output_option, write_document
@@ -20,6 +21,7 @@ from enginewright.execute.explain import facts
 from enginewright.execute.ledger import LEDGER, Entry, Line, fold, read
 from enginewright.graph.cause import Fact, Makers, direct, makers
 from enginewright.graph.key import Material
+from enginewright.report.annotations import FORMS, render
 from enginewright.report.history import Action, History, critical_path
 from enginewright.report.page import page
 from enginewright.store.reproducibility import Reproducibilities, Reproducibility
@@ -30,6 +32,10 @@ _FILE = "build/report.html"
 _OPT_JSON = {
     "name": "json", "short": "", "long": "json", "type": bool, "default": False,
     "help": "write what the page tells as one JSON document instead, to standard output if no --output is given",
+}  # fmt: skip
+_OPT_ANNOTATIONS = {
+    "name": "annotations", "short": "", "long": "annotations", "type": str, "default": "",
+    "help": "write what failed instead, with file and line, as github (commands in its log) or gitlab (a code quality report) shows it",
 }  # fmt: skip
 
 Records = Callable[[str], Result | None]
@@ -45,14 +51,21 @@ class ReportCommand(Command):
     doc_description = (
         "Reports on the last build that did anything, or the one that --build names. The page needs nothing but itself, so it"
         " can be kept or sent as it is. With --json, what it tells of the build and of each of its actions is data for scripts."
+        " With --annotations, a service for continuous integration can show what failed beside the line that is to blame."
     )
-    cmd_options = (output_option(_FILE), OPT_BUILD, _OPT_JSON)
+    cmd_options = (output_option(_FILE), OPT_BUILD, _OPT_JSON, _OPT_ANNOTATIONS)
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Write the page, or the document, and say where it is."""
         if args:
             raise InvalidCommand(f"doit report takes no targets, and was given {args[0]!r}: --build chooses the build")
+        if params["annotations"] not in ("", *FORMS):
+            raise InvalidCommand(f"--annotations={params['annotations']}: there are {' and '.join(FORMS)}")
         self.loader.setup(params)
+        if params["annotations"]:
+            text = render(to_annotate(Path.cwd(), params["build"]), params["annotations"])
+            write_document(text, params["output"] or "-", "what went wrong")
+            return 0
         with user_errors():
             settings = read_settings(Path.cwd())
             lines = read(Path(LEDGER))
