@@ -1,4 +1,4 @@
-from enginewright import files_layer, image
+from enginewright import files_layer, image, provenance, sbom, sign
 
 files_layer(name="app", files={"/app/serve.py": "serve.py"})
 image(
@@ -11,3 +11,8 @@ image(
     user="65534:65534",
     exposed_ports=["8000"],
 )
+
+# What is said of the image, for others to check. To sign it: docs/signatures.md.
+provenance(name="provenance", subject=":image")
+sbom(name="sbom", image=":image", licences={"models/efficientnet_lite0:weights": "Apache-2.0"})
+sign(name="signed", subject=":image", attestations=[":provenance", ":sbom"], key="env:SIGNING_KEY")

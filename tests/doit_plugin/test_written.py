@@ -142,3 +142,15 @@ def test_mistakes(workspace: Workspace) -> None:
     assert "provenance(name='p'): builder: expected a URI" in workspace.refuse("build")
     workspace.write({"models/p/BUILD.py": BUILD + 'provenance(name="p", subject=":nothing")\n'})
     assert "provenance(name='p'): subject: there is no target 'models/p:nothing'" in workspace.refuse("build")
+
+
+def test_what_verify_found(workspace: Workspace) -> None:
+    workspace.build()
+    actions = statement(workspace, "of_b")["predicate"]["buildDefinition"]["internalParameters"]["actions"]
+    assert {each["reproducible"] for each in actions.values()} == {""}
+    workspace.doit("verify", "models/p:b")
+    report = workspace.build()
+    assert {"models/p:of_b", "models/p:of_image", "models/p:of_bundle"} == report.built
+    actions = statement(workspace, "of_b")["predicate"]["buildDefinition"]["internalParameters"]["actions"]
+    assert actions["models/p:b"]["reproducible"] == "bit"
+    assert workspace.doit("build").stdout.startswith("built 0, cached 0, up to date 8")

@@ -74,7 +74,7 @@ def _dependencies(targets: Sequence[Mapping[str, Any]]) -> Iterator[Resource]:
 
 
 def _action(target: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("mnemonic", "key", "params", "requires", "platform", "toolchain", "code")
+    kept = ("mnemonic", "key", "reproducible", "params", "requires", "platform", "toolchain", "code")
     return {**{name: target[name] for name in kept}, "inputs": {name: _named(each) for name, each in target["inputs"].items()}}
 
 

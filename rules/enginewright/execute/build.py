@@ -95,7 +95,9 @@ class Build:
         self._snapshot = snapshot
         self._loaded = loaded
         self._outputs = Outputs(root, self._staging, self._store, snapshot)
-        self._written = Written(root, self._state, self.graph, snapshot, self._actions, self.done, self._material_of)
+        self._written = Written(
+            root, self._state, self.graph, snapshot, self._actions, self.reproducibilities, self.done, self._material_of
+        )
         self._executor = Executor(root, self._store, loaded.installation, workers)
         self._resources = Resources(processes, machine_memory())
         self._processes = processes
@@ -371,7 +373,7 @@ class Build:
             sync_file_system(self._root)
         self._executor.close()
         self._store.close()
-        remember(self._snapshot, self._loaded, unsettled)
+        remember(self._snapshot, self._loaded, unsettled, self.reproducibilities.folder)
         self._snapshot.save()
         self._draft.append(self._root / LEDGER, self._skipped(), args, self._processes)
 

@@ -74,8 +74,11 @@ def recall(snapshot: Snapshot) -> Loaded | None:
     return Loaded(graph, suspects, Installation(marshal.loads(workspace.installation)), None)
 
 
-def remember(snapshot: Snapshot, loaded: Loaded, unsettled: set[Label]) -> None:
-    """Keep what was loaded, of which ``unsettled`` are not up to date."""
+def remember(snapshot: Snapshot, loaded: Loaded, unsettled: set[Label], told: Path) -> None:
+    """Keep what was loaded, of which ``unsettled`` are not up to date.
+
+    ``told`` is the folder of what is known of results, which lineages tell of.
+    """
     from enginewright.graph.packed import pack
 
     graph, watched, installation = loaded.graph, loaded.watched, loaded.installation
@@ -85,7 +88,7 @@ def remember(snapshot: Snapshot, loaded: Loaded, unsettled: set[Label]) -> None:
     if watched is None:
         workspace = _Workspace(*marshal.loads(snapshot.attachment))._replace(installation=known)
     else:
-        users = _users(graph, position)
+        users = _users(graph, position, told)
         snapshot.keep_only({*users, *watched})
         snapshot.keep_only_targets({str(label) for label in graph.deps})
         workspace = _Workspace(tuple(watched), pack(graph), marshal.dumps(users, 4), known)
@@ -131,7 +134,7 @@ def _fingerprint() -> str:
     return f"{_FORMAT} {sys.version} {sys.prefix} {_PACKAGE} {told}"
 
 
-def _users(graph: Graph, position: dict[Label, int]) -> dict[str, tuple[int, ...]]:
+def _users(graph: Graph, position: dict[Label, int], told: Path) -> dict[str, tuple[int, ...]]:
     """Which targets read or write a file: a moved path, or a folder above it, leads to those that may be stale."""
     from enginewright.workspace.sources import locate
 
@@ -141,7 +144,10 @@ def _users(graph: Graph, position: dict[Label, int]) -> dict[str, tuple[int, ...
         for artifact in target.action.outputs.values() if target.action else ():
             users.setdefault(artifact.path, []).append(position[label])
         for artifact in target.action.inputs.values() if target.action else ():
-            if artifact.path in made or artifact.written:
+            if artifact.written:
+                users.setdefault(str(told), []).append(position[label])
+                continue
+            if artifact.path in made:
                 continue
             with suppress(LookupError):  # a distribution that is not installed; that it comes to be is watched
                 path = str(locate(Path(), artifact)) if artifact.origin else artifact.path

@@ -25,6 +25,7 @@ from enginewright.graph.key import Material
 from enginewright.graph.label import Label
 from enginewright.store.digest import file_digests, tree_files
 from enginewright.store.files import write_atomically
+from enginewright.store.reproducibility import Reproducibilities
 from enginewright.store.results import ActionCache
 from enginewright.store.snapshot import Snapshot
 from enginewright.workspace.sources import locate
@@ -50,6 +51,7 @@ class Written:
         graph: Graph,
         snapshot: Snapshot,
         actions: ActionCache,
+        reproducibilities: Reproducibilities,
         done: Callable[[Label], bool],
         material: Callable[[Target], Material],
     ) -> None:
@@ -58,6 +60,7 @@ class Written:
         self._graph = graph
         self._snapshot = snapshot
         self._actions = actions
+        self._reproducibilities = reproducibilities
         self._done = done
         self._material = material
         self._digests = _Digests(state / "sha256.json")
@@ -104,6 +107,9 @@ class Written:
         assert action is not None and built is not None
         record = self._actions.get(built.key)
         material = record.material if record else vars(self._material(target))
+        # What `doit verify` found is no source and no output: that there is something new shows by its file.
+        self._snapshot.watch([str(self._reproducibilities.path(built.key))])
+        proven = self._reproducibilities.get(built.key)
         return {
             "label": str(label),
             "rule": target.kind,
@@ -111,6 +117,7 @@ class Written:
             "declared": target.location.path,
             "mnemonic": material["mnemonic"],
             "key": built.key,
+            "reproducible": proven.reproducible if proven else "",
             "params": material["params"],
             "requires": material["requires"],
             "platform": material["platform"],
@@ -152,7 +159,7 @@ def _distribution(origin: str) -> dict[str, Any]:
     name = origin.removeprefix("dist://").partition("/")[0]
     about: Any = metadata.metadata(name)
     licence = about.get("License-Expression") or about.get("License") or ""
-    if not licence or "\n" in licence:  # the whole text, in some
+    if licence in ("", "UNKNOWN") or "\n" in licence:  # the whole text, in some
         licence = next((line.rpartition(" :: ")[2] for line in about.get_all("Classifier") or () if line.startswith("License ::")), "")
     return {"distribution": name, "version": metadata.version(name), "licence": licence}
 

@@ -36,12 +36,12 @@ class Reproducibilities:
     """The records below ``reproducibility/`` of a store."""
 
     def __init__(self, store: Path) -> None:
-        self._root = store / "reproducibility"
+        self.folder = store / "reproducibility"
 
     def get(self, key: str) -> Reproducibility | None:
         """The record of an action key, or None. One that cannot be read counts as none."""
         try:
-            data = json.loads(self._path(key).read_bytes())
+            data = json.loads(self.path(key).read_bytes())
             found = Reproducibility(**data) if data.pop("format") == _FORMAT else None
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
@@ -50,7 +50,7 @@ class Reproducibilities:
     def keys(self) -> set[str]:
         """The action keys there are records of."""
         with suppress(FileNotFoundError):
-            return {name.removesuffix(".json") for name in os.listdir(self._root) if name.endswith(".json") and name[0] != "."}
+            return {name.removesuffix(".json") for name in os.listdir(self.folder) if name.endswith(".json") and name[0] != "."}
         return set()
 
     def put(self, found: Reproducibility, worse: bool) -> Reproducibility:
@@ -59,13 +59,14 @@ class Reproducibilities:
         if known is not None:
             told = found if worse else known
             found = replace(told, checked=found.checked, host=found.host, runs=known.runs + 1)
-        self._root.mkdir(exist_ok=True)
-        write_atomically(self._path(found.key), json.dumps({**vars(found), "format": _FORMAT}, sort_keys=True).encode() + b"\n")
+        self.folder.mkdir(exist_ok=True)
+        write_atomically(self.path(found.key), json.dumps({**vars(found), "format": _FORMAT}, sort_keys=True).encode() + b"\n")
         return found
 
     def drop(self, key: str) -> None:
         """Forget the record of a key, if there is one."""
-        self._path(key).unlink(missing_ok=True)
+        self.path(key).unlink(missing_ok=True)
 
-    def _path(self, key: str) -> Path:
-        return self._root / f"{key}.json"
+    def path(self, key: str) -> Path:
+        """Where the record of this key is, or would be."""
+        return self.folder / f"{key}.json"
