@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginewright.execute.description import Record, describe, read_description, read_record, write_record
+from enginewright.execute.description import Record, Stored, describe, read_description, read_record, write_record
 from enginewright.graph.action import Action, Artifact, WarmUp
 from enginewright.graph.key import material
 from enginewright.graph.label import Label
@@ -61,9 +61,31 @@ def test_a_later_format_is_named() -> None:
         read_description(json.dumps(data).encode())
 
 
+STORED = Stored("a/b", True, "0" * 32, "1" * 64, 5)
+
+
 def test_records() -> None:
-    record = Record(started=1.5, seconds=2.0, peak_rss=3, host="far", gpu="sm_90", sandbox="namespace")
+    record = Record(started=1.5, seconds=2.0, peak_rss=3, host="far", gpu="sm_90", sandbox="namespace", outputs={"out": [STORED]})
     assert read_record(write_record(record)) == record
-    for data in (b"", b"[1]", b'{"started": 1}', b'{"started": "soon"}'):
+    for data in (b"", b"[1]", b'{"started": 1}', b'{"started": "soon"}', b"[" * 100_000):
         with pytest.raises(ValueError):
             read_record(data)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        STORED._replace(path="../b"),
+        STORED._replace(path="/b"),
+        STORED._replace(path="a//b"),
+        STORED._replace(path="a/b\0"),
+        STORED._replace(digest="../../etc"),
+        STORED._replace(strong="2" * 63),
+        STORED._replace(size=-1),
+        STORED._replace(size=True),
+    ],
+)
+def test_a_record_that_names_no_digests_or_leaves_its_output_is_refused(stored: Stored) -> None:
+    record = Record(started=1.5, seconds=2.0, peak_rss=3, host="far", gpu="", sandbox="", outputs={"out": [stored]})
+    with pytest.raises(ValueError, match="no record of a run"):
+        read_record(write_record(record))

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from doit.control import TaskControl
 from doit.dependency import Dependency, DependencyStatus
@@ -22,11 +22,18 @@ from enginewright.doit_plugin.database import Database
 from enginewright.doit_plugin.nodes import nodes, skip_ignored
 from enginewright.doit_plugin.reporter import BuildReporter, describe
 from enginewright.doit_plugin.session import lock, open_build, select, user_errors
+from enginewright.doit_plugin.units import show_size
 from enginewright.errors import in_words
 from enginewright.execute.build import Build, Outcome, Status
 from enginewright.execute.memory import STATE
 from enginewright.graph.label import Label
 from enginewright.store.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from enginewright.remote.cache import Traffic
+
+_QUIET = 5.0
+"""Seconds after which it is said what is waited for."""
 
 
 def build_selection(args: list[str], params: Mapping[str, Any], snapshot: Snapshot, started: float) -> int:
@@ -36,17 +43,20 @@ def build_selection(args: list[str], params: Mapping[str, Any], snapshot: Snapsh
     """
     out = sys.stderr if params["json"] else sys.stdout
     with lock(Path.cwd()):
-        build = open_build(Path.cwd(), snapshot=snapshot, processes=params["num_process"])
+        build = open_build(Path.cwd(), snapshot=snapshot, processes=params["num_process"], options=params)
         chosen = select(build, args)
         wanted = build.graph.closure(chosen)
         if params["locked"]:
             from enginewright.doit_plugin.lock import refuse_unlocked
 
             refuse_unlocked(Path.cwd(), build, wanted)
+        asked = build.graph.unfold(chosen)
         named = [Label.parse(text) for text in args if ":" in text]
         try:
             try:
-                code = _run(build, wanted, named, params, out)
+                code = _run(build, wanted, asked, named, params, out)
+                if unwritten := build.finish(_Waiting()):
+                    code = _report(unwritten, code, params["remote_required"])
             finally:
                 build.close(args)
         except KeyboardInterrupt:
@@ -63,8 +73,37 @@ def build_selection(args: list[str], params: Mapping[str, Any], snapshot: Snapsh
         settled = []
     counts = Counter(outcome.status.value for outcome in outcomes)
     counts[Status.UP_TO_DATE.value] += len(settled)
+    if build.traffic is not None:
+        print(_traffic_line(build.traffic), file=out)
     print(summary_line(counts, seconds), file=out)
     return code
+
+
+class _Waiting:
+    """Says, now and then, how many results have yet to be written to the remote cache when nothing else is left to do."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _QUIET
+
+    def __call__(self, left: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next += _QUIET
+            print(f"writing {left} result{'s' * (left > 1)} to the remote cache", file=sys.stderr, flush=True)
+
+
+def _report(unwritten: list[tuple[Label, str]], code: int, required: bool) -> int:
+    """Say which results the remote cache does not have now; the exit code of a build that would have ended with ``code``."""
+    label, reason = unwritten[0]
+    more = f" and {len(unwritten) - 1} more" if len(unwritten) > 1 else ""
+    print(f"{'ERROR' if required else 'WARNING'}: not written to the remote cache: {label}{more}: {reason}", file=sys.stderr)
+    return code or (ERROR if required else 0)
+
+
+def _traffic_line(traffic: Traffic) -> str:
+    down = f"{traffic.blobs_down} blobs, {show_size(traffic.bytes_down)} down"
+    up = f"{traffic.blobs_up} blobs, {show_size(traffic.bytes_up)} up"
+    trouble = [f"{count} {what}" for count, what in ((traffic.refused, "refused"), (traffic.failures, "failed")) if count]
+    return ", ".join([f"remote cache: {traffic.hits} hits, {traffic.misses} misses", down, up, *trouble])
 
 
 class _Ignored(Dependency):  # type: ignore[misc]  # doit has no type information
@@ -85,9 +124,9 @@ class _Ignored(Dependency):  # type: ignore[misc]  # doit has no type informatio
         pass
 
 
-def _run(build: Build, wanted: list[Label], named: Iterable[Label], params: Mapping[str, Any], out: TextIO) -> int:
+def _run(build: Build, wanted: list[Label], asked: set[Label], named: Iterable[Label], params: Mapping[str, Any], out: TextIO) -> int:
     with user_errors():
-        pending = build.pending(wanted)
+        pending = build.pending(wanted, asked)
     for label in named:
         if reason := build.cannot_run(label):
             raise InvalidCommand(f"{label} {reason}")
@@ -149,6 +188,8 @@ def _conclude(build: Build, wanted: list[Label]) -> tuple[list[Outcome], list[La
 
 def _as_json(build: Build, outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
     summary: dict[str, Any] = {status.value.replace(" ", "_"): sum(outcome.status is status for outcome in outcomes) for status in Status}
+    if build.traffic is not None:
+        summary["remote"] = vars(build.traffic)
     return {**summary, "seconds": round(seconds, 3), "actions": [_action_as_json(build, outcome) for outcome in outcomes]}
 
 

@@ -6,15 +6,16 @@ import fcntl
 import gc
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from doit.dependency import Dependency, JsonDB
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 
 from enginewright.doit_plugin.nodes import nodes, skip_ignored
+from enginewright.doit_plugin.shared_cache import open_sharing
 from enginewright.errors import DeclarationError, WorkspaceError, in_words
 from enginewright.execute.build import Build, Outcome, Status
 from enginewright.execute.installation import Installation
@@ -23,16 +24,24 @@ from enginewright.execute.workers import Workers
 from enginewright.graph.label import Label
 from enginewright.store.snapshot import Snapshot
 from enginewright.workspace.settings import Settings, read_settings
+from enginewright.workspace.shared_cache import read_cache_settings
 
 if TYPE_CHECKING:
     from enginewright.graph.rule import Defaults
 
 
-def open_build(root: Path, look_only: bool = False, snapshot: Snapshot | None = None, processes: int = 1) -> Build:
+def open_build(
+    root: Path,
+    look_only: bool = False,
+    snapshot: Snapshot | None = None,
+    processes: int = 1,
+    options: Mapping[str, Any] | None = None,
+) -> Build:
     """Load and analyse the workspace at ``root``; with ``look_only``, to change nothing in it.
 
     ``processes`` is how many processors actions may take at once. ``snapshot`` is the workspace's, when it has been opened
-    already; it is opened again if another build has replaced it since. Raises doit's exceptions for what a user got wrong.
+    already; it is opened again if another build has replaced it since. ``options`` are those of the command line for what is beyond
+    this machine. Raises doit's exceptions for what a user got wrong.
     """
     # Tens of thousands of objects are made that stay until the end, and little garbage: Python's default goes through all of it often.
     gc.set_threshold(100_000)
@@ -45,7 +54,9 @@ def open_build(root: Path, look_only: bool = False, snapshot: Snapshot | None = 
             workers = Workers()
             workers.reserve()  # it starts up while the graph is loaded
         loaded = recall(snapshot) or _load(root, settings, snapshot)
-        return Build(root, loaded, settings.store, snapshot, processes, look_only, workers)
+        cache = read_cache_settings(root, settings.remote, os.environ, options or {})
+        sharing = None if look_only else open_sharing(root, cache, settings.store, {})
+        return Build(root, loaded, settings.store, snapshot, processes, look_only, workers, sharing, cache.download)
 
 
 def _load(root: Path, settings: Settings, snapshot: Snapshot) -> Loaded:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from enginewright.errors import ActionError, DeclarationError, WorkspaceError, in_words
 from enginewright.execute.isolation import Isolation
@@ -32,10 +34,18 @@ from enginewright.graph.label import Label
 from enginewright.graph.schedule import contracted
 from enginewright.store.content import ContentStore
 from enginewright.store.files import sync_file_system
+from enginewright.store.lock import shared
 from enginewright.store.reproducibility import Reproducibilities
 from enginewright.store.results import ActionCache, Result
 from enginewright.store.snapshot import Built, Snapshot
 from enginewright.workspace.sources import locate
+
+if TYPE_CHECKING:
+    from enginewright.execute.sharing import Sharing
+    from enginewright.remote.cache import Traffic
+
+_WAIT = 0.05
+"""Seconds between two looks at how many results have yet to be written to the shared cache."""
 
 
 class Status(Enum):
@@ -64,7 +74,9 @@ class Build:
 
     ``processes`` is how many processors actions may take at once, and ``workers`` what starts their processes. With
     ``look_only`` nothing is restored and nothing is remembered: a target is cached when the store has its result. ``reasons``
-    says of targets that must run, or were restored, what their keys do not tell.
+    says of targets that must run, or were restored, what their keys do not tell. ``sharing`` is the cache that is shared with other
+    machines; ``download`` says which outputs of the results found there are placed: "all", "toplevel", those of targets that were asked
+    for, or "minimal", none. The others stay there until an action needs them.
     """
 
     def __init__(
@@ -76,6 +88,8 @@ class Build:
         processes: int = 1,
         look_only: bool = False,
         workers: Workers | None = None,
+        sharing: Sharing | None = None,
+        download: str = "all",
     ) -> None:
         self.look_only = look_only
         self.graph = loaded.graph
@@ -98,6 +112,13 @@ class Build:
         self._written = Written(
             root, self._state, self.graph, snapshot, self._actions, self.reproducibilities, self.done, self._material_of
         )
+        self._sharing = sharing
+        self._download = download
+        self._asked: Container[Label] = loaded.graph.deps
+        self._absent: set[Label] = set()
+        self._outdated: set[Label] = set()
+        self._results: dict[str, Result] = {}
+        self._bringing = {label: threading.Lock() for label in loaded.graph.deps} if sharing else {}
         self._executor = Executor(root, self._store, loaded.installation, workers)
         self._resources = Resources(processes, machine_memory())
         self._processes = processes
@@ -116,7 +137,7 @@ class Build:
 
     def record(self, key: str) -> Result | None:
         """The record of the run that gave the result of this key, unless the store lost it."""
-        return self._actions.get(key)
+        return self._results.get(key) or self._actions.get(key)
 
     def last_key(self, label: Label) -> str:
         """The key of a target's last result in this workspace; empty when there is none."""
@@ -140,12 +161,13 @@ class Build:
         target = self.graph.targets[label]
         return self._material_of(target)
 
-    def pending(self, labels: Iterable[Label]) -> list[Label]:
+    def pending(self, labels: Iterable[Label], asked: Container[Label] | None = None) -> list[Label]:
         """Judge these targets, given with all they depend on, dependencies first; return those that may have to run.
 
-        Outputs that a cached result has are restored on the way. Raises DeclarationError when a source or a
-        distribution is missing.
+        Outputs that a cached result has are restored on the way; ``asked`` are the targets whose outputs a user wants to see, all if it
+        is not given. Raises DeclarationError when a source or a distribution is missing.
         """
+        self._asked = self.graph.deps if asked is None else asked
         wanted = [label for label in labels if label in self.suspects]
         if wanted and not self.look_only:
             self._executor.get_ready()
@@ -158,7 +180,21 @@ class Build:
                 for artifact in target.action.inputs.values():
                     if not self._made(target, artifact):
                         self._source(target, artifact)
+        if self._sharing is not None:
+            self._judge_together(wanted)
         return [label for label in wanted if not self.judge(label)]
+
+    def _judge_together(self, labels: Iterable[Label]) -> None:
+        """Judge targets many at a time, as each waits for the shared cache, those first that the others depend on."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        from enginewright.execute.sharing import LOOKUPS
+
+        waiting = list(labels)
+        with ThreadPoolExecutor(LOOKUPS) as pool:
+            while ready := [label for label in waiting if all(map(self.done, self.graph.targets[label].deps))]:
+                list(pool.map(self.judge, ready))
+                waiting = [label for label in waiting if label not in set(ready)]
 
     def _files(self, labels: Iterable[Label]) -> Iterator[str]:
         """The files of the workspace that judging these targets may read, but for those in folders."""
@@ -228,34 +264,117 @@ class Build:
         if built is not None and built.key == "":
             self.reasons[label] = "forgotten"
             return None
-        result = None
-        if built is None or built.key != key:
-            result = self._actions.get(key)
-            if result is None:
-                return None
-            digests: Mapping[str, str] = {name: output.digest for name, output in result.outputs.items()}
-        else:
-            digests = built.outputs
-        wrong = {name: artifact for name, artifact in target.action.outputs.items() if not self._outputs.intact(artifact, digests[name])}
-        missing = ", ".join(artifact.path for artifact in wrong.values()) if result is None else ""
-        reason = self.reasons[label] = f"{missing} missing or changed on disk" if missing else ""
-        have = self._outputs.stored if self.look_only else self._outputs.place
-        with self._work() as worker:
-            if not all(have(artifact, digests[name]) for name, artifact in wrong.items()):
-                self.reasons[label] = f"{reason}; result not in the store".removeprefix("; ")
-                return None
-        if (wrong or result) and not self.look_only:
-            self._actions.use(key)
-        self._snapshot.set_target(str(label), Built(key, digests))
-        if not wrong and not result:
-            return Outcome(label, Status.UP_TO_DATE, key=key)
-        outcome = Outcome(label, Status.CACHED, key=key)
-        self._draft.enter(str(label), outcome.status.value, key, material, previous, began, worker, reason, None)
-        return outcome
+        for result, digests in self._candidates(target, key, built, material):
+            wrong = {
+                name: artifact for name, artifact in target.action.outputs.items() if not self._outputs.intact(artifact, digests[name])
+            }
+            missing = ", ".join(artifact.path for artifact in wrong.values()) if result is None and label not in self._absent else ""
+            reason = self.reasons[label] = f"{missing} missing or changed on disk" if missing else ""
+            with self._work() as worker:
+                if not all(self._have(label, artifact, digests[name]) for name, artifact in wrong.items()):
+                    self.reasons[label] = f"{reason}; result not in the store".removeprefix("; ")
+                    continue
+            if not self.look_only:
+                if result is not None and key in self._results and label not in self._absent:
+                    self._actions.put(result)
+                if wrong or result:
+                    self._actions.use(key)
+            self._snapshot.set_target(str(label), Built(key, digests))
+            if result is None and (not wrong or label in self._absent):
+                self.reasons[label] = ""
+                return Outcome(label, Status.UP_TO_DATE, key=key)
+            outcome = Outcome(label, Status.CACHED, key=key)
+            self._draft.enter(str(label), outcome.status.value, key, material, previous, began, worker, reason, None)
+            return outcome
+        if self._sharing is not None:
+            self._sharing.disown(key)
+        return None
+
+    def _candidates(
+        self, target: Target, key: str, built: Built | None, material: Material
+    ) -> Iterator[tuple[Result | None, Mapping[str, str]]]:
+        """Results of a key and the digests of their outputs, the nearest first; None stands for the last result of this workspace."""
+        if built is not None and built.key == key:
+            yield None, built.outputs
+        elif (result := self._actions.get(key)) is not None:
+            yield result, {name: output.digest for name, output in result.outputs.items()}
+        assert target.action is not None
+        if self._sharing is not None:
+            result = self._sharing.look_up(target.label, target.action, key, material, self._inputs(target))
+            if result is not None:
+                self._results[key] = result
+                yield result, {name: output.digest for name, output in result.outputs.items()}
+
+    def _have(self, label: Label, artifact: Artifact, digest: str) -> bool:
+        """Put an output in place from a store, or have it wait until somebody needs it; to look only, say whether the store has it."""
+        if self.look_only:
+            return self._outputs.stored(artifact, digest)
+        if self._outputs.place(artifact, digest):
+            return True
+        if self._sharing is None:
+            return False
+        if self._download == "all" or (self._download == "toplevel" and label in self._asked):
+            return self._fetch(artifact, digest)
+        if not self._sharing.offers(digest, artifact.tree):
+            return False
+        self._outputs.leave_out(artifact)
+        self._absent.add(label)
+        return True
+
+    def _fetch(self, artifact: Artifact, digest: str) -> bool:
+        """Put an output in place from the shared cache, and say whether that could be done."""
+        with shared(self._store.root):
+            return self._sharing is not None and self._sharing.fetch(digest, artifact.tree) and self._outputs.place(artifact, digest)
+
+    def _bring_inputs(self, target: Target) -> None:
+        """Put those inputs of an action in place that were left in the shared cache. Raises ActionError when they cannot be had."""
+        assert target.action is not None
+        needed = {artifact.path for artifact in target.action.inputs.values()}
+        for dep in target.deps:
+            if dep in self._absent:
+                with self._bringing[dep]:  # others may need the same
+                    self._bring(dep, needed)
+
+    def _bring(self, label: Label, paths: Container[str]) -> None:
+        target, built = self.graph.targets[label], self._snapshot.target(str(label))
+        assert target.action is not None and built is not None
+        for name, artifact in target.action.outputs.items():
+            digest = built.outputs[name]
+            if artifact.path not in paths or self._outputs.intact(artifact, digest):
+                continue
+            if not (self._outputs.place(artifact, digest) or self._fetch(artifact, digest)):
+                self._make_again(target, built)
+                return
+        if (result := self._results.get(built.key)) and all(self._store.has(each.digest, each.tree) for each in result.outputs.values()):
+            self._actions.put(result)
+
+    def _make_again(self, target: Target, lost: Built) -> None:
+        """Run the action of a target whose outputs the shared cache had, and lost since."""
+        label = target.label
+        if reason := self._unmet(target):
+            raise ActionError(f"needs {label}, which the remote cache no longer has and which {reason}")
+        self.reasons[label] = "the remote cache has lost an output that is needed"
+        outcome = self.run(label)
+        if outcome.status is Status.FAILED:
+            raise ActionError(
+                f"needs {label}, which the remote cache no longer has and which failed when it was made again: {outcome.reason}"
+            )
+        built = self._snapshot.target(str(label))
+        if built is None or dict(built.outputs) != dict(lost.outputs):
+            # What was found for the old bytes belongs together; the next build judges by the new ones.
+            self._outdated.update(self.graph.dependents([label]))
 
     def run(self, label: Label) -> Outcome:
         """Run a target's action and put its outputs in place. A failure is an outcome, not an exception."""
         target = self.graph.targets[label]
+        with self._work() as worker:
+            began = self._draft.elapsed()
+            try:
+                self._bring_inputs(target)
+            except (ActionError, DeclarationError, WorkspaceError, OSError) as error:
+                self.outcomes[label] = outcome = self._failed(target, error)
+                self._draft.enter(str(label), outcome.status.value, "", None, self.previous_key(label), began, worker, outcome.reason, None)
+                return outcome
         need = self._need(target)
         with self._work() as worker, self._resources.hold(need), alone_on_gpu(need.gpu, lambda: self._closing):
             if self._closing:  # after Ctrl-C, doit's threads go on for a while
@@ -330,19 +449,24 @@ class Build:
                 digests = {name: output.digest for name, output in result.outputs.items()}
                 if not all(self._outputs.place(artifact, digests[name]) for name, artifact in target.action.outputs.items()):
                     raise ActionError("its outputs vanished from the store: is another process clearing it?")
+                if self._sharing is not None:
+                    self._absent.discard(label)
+                    self._sharing.offer(label, target.action, material, inputs, result)
             self._snapshot.set_target(str(label), Built(key, digests))
             self._snapshot.linked(path for artifact in target.action.inputs.values() for path in self._outputs.files(artifact))
             outcome = Outcome(label, Status.BUILT, key=key, seconds=result.seconds)
         except (ActionError, DeclarationError, WorkspaceError, OSError) as error:
-            reason = in_words(error) if isinstance(error, OSError) else str(error)
-            # Nobody shall take an old output for what the failed action would have made.
-            self._snapshot.set_target(str(label), None)
-            for artifact in target.action.outputs.values():
-                self._outputs.remove(artifact.path)
-            outcome = Outcome(label, Status.FAILED, reason=reason)
+            outcome = self._failed(target, error)
         reason = outcome.reason or self.reasons.get(label, "")
         self._draft.enter(str(label), outcome.status.value, key, material, previous, began, worker, reason, result)
         return outcome
+
+    def _failed(self, target: Target, error: Exception) -> Outcome:
+        """The outcome of a target that failed, with nothing left that might be taken for what it would have made."""
+        self._snapshot.set_target(str(target.label), None)
+        for artifact in target.action.outputs.values() if target.action else ():
+            self._outputs.remove(artifact.path)
+        return Outcome(target.label, Status.FAILED, reason=in_words(error) if isinstance(error, OSError) else str(error))
 
     def forget(self, labels: Iterable[Label]) -> None:
         """Have the next build run these targets' actions, cached or not."""
@@ -350,6 +474,20 @@ class Build:
             if self.graph.targets[label].action is not None:
                 self._snapshot.set_target(str(label), Built("", {}))
                 self.suspects.add(label)
+
+    def finish(self, tell: Callable[[int], None]) -> list[tuple[Label, str]]:
+        """Wait until all results are written to the shared cache; those that could not be, and why. ``tell`` is given how many are left."""
+        if self._sharing is None:
+            return []
+        while left := self._sharing.uploading:
+            tell(left)
+            time.sleep(_WAIT)
+        return self._sharing.close(wait=True)
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """What this build had of the shared cache; None when it has none."""
+        return self._sharing.cache.traffic if self._sharing else None
 
     def close(self, args: Sequence[str] = ()) -> None:
         """Stop what runs, wait until it has cleaned up after itself, and save what was learnt.
@@ -367,11 +505,14 @@ class Build:
             for label in self.suspects
             if label not in self.outcomes or self.outcomes[label].status not in settled or is_dated(self.graph.targets[label].action)
         }
+        unsettled |= self._absent | self._outdated
         if self._outputs.placed:
             # One barrier for all that was placed: what the snapshot says of a file must not outlive its bytes in a power cut.
             # Blobs and records need none: they are checked whenever they are used.
             sync_file_system(self._root)
         self._executor.close()
+        if self._sharing is not None:
+            self._sharing.close(wait=False)
         self._store.close()
         remember(self._snapshot, self._loaded, unsettled, self.reproducibilities.folder)
         self._snapshot.save()

@@ -7,12 +7,17 @@ run took comes back in a second file beside the outputs.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from enginewright.graph.action import Action, Artifact, WarmUp
 from enginewright.graph.key import Material
 from enginewright.graph.label import Label
+from enginewright.store.content import ContentStore
+from enginewright.store.digest import Entry
+from enginewright.store.results import Output
+from enginewright.store.strong import StrongDigests
 
 FOLDER = ".enginewright"
 DESCRIPTION = f"{FOLDER}/action.json"
@@ -75,8 +80,22 @@ def _outputs(material: Material) -> Mapping[str, Artifact]:
     return {name: Artifact(path.rstrip("/"), path.endswith("/")) for name, path in material.outputs.items()}
 
 
+class Stored(NamedTuple):
+    """A file of an output: its path below it (empty for an output that is a file), and how it is named here and beyond.
+
+    ``digest`` is its XXH3-128, ``strong`` its SHA-256, ``size`` in bytes.
+    """
+
+    path: str
+    executable: bool
+    digest: str
+    strong: str
+    size: int
+
+
 class Record(NamedTuple):
-    """What a run took, on which machine: ``started`` in seconds since 1970, ``seconds`` of wall time, ``peak_rss`` in bytes."""
+    """What a run took, on which machine, and what came out: ``started`` in seconds since 1970, ``seconds`` of wall time, ``peak_rss`` in
+    bytes; the files of each output, by its name."""
 
     started: float
     seconds: float
@@ -84,20 +103,42 @@ class Record(NamedTuple):
     host: str
     gpu: str
     sandbox: str
+    outputs: Mapping[str, Sequence[Stored]]
 
 
 def write_record(record: Record) -> bytes:
     """A record as the file beside the outputs."""
-    return json.dumps(record._asdict(), sort_keys=True).encode()
+    return json.dumps(record._asdict(), sort_keys=True, separators=(",", ":")).encode()
 
 
 def read_record(data: bytes) -> Record:
     """What `write_record` wrote. Raises ValueError for anything else."""
     try:
         found: dict[str, Any] = json.loads(data)
-        return Record(**{name: kind(found[name]) for name, kind in _KINDS.items()})
-    except (KeyError, TypeError, AttributeError) as problem:
+        outputs = {name: [_stored(*each) for each in files] for name, files in found["outputs"].items()}
+        return Record(**{name: kind(found[name]) for name, kind in _KINDS.items()}, outputs=outputs)
+    except (KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise ValueError(f"this is no record of a run: {type(problem).__name__}: {problem}") from None
 
 
+def stored_outputs(store: ContentStore, known: StrongDigests, outputs: Mapping[str, Output]) -> dict[str, list[Stored]]:
+    """The files of a result's outputs, with their digests. Raises OSError and ValueError for what is not in the store as it should be."""
+    found = {}
+    for name, output in outputs.items():
+        entries = store.tree(output.digest) if output.tree else [Entry("", False, output.digest)]
+        if entries is None:
+            raise ValueError(f"the store has lost {output.path}")
+        found[name] = [Stored(*each, *known.of(each.digest, store.path(each.digest))) for each in entries]
+    return found
+
+
 _KINDS: Mapping[str, Any] = {"started": float, "seconds": float, "peak_rss": int, "host": str, "gpu": str, "sandbox": str}
+
+
+def _stored(path: str, executable: bool, digest: str, strong: str, size: int) -> Stored:
+    if not re.fullmatch("[0-9a-f]{32}", digest) or not re.fullmatch("[0-9a-f]{64}", strong) or type(size) is not int or size < 0:
+        raise ValueError(f"this is no record of a run: {path!r} has no digests")
+    parts = path.split("/")
+    if path and ("\0" in path or any(part in ("", ".", "..") for part in parts)):
+        raise ValueError(f"this is no record of a run: {path!r} is no path below an output")
+    return Stored(path, bool(executable), digest, strong, size)

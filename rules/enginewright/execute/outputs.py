@@ -88,6 +88,12 @@ class Outputs:
         self._watch_folders(artifact)
         return True
 
+    def leave_out(self, artifact: Artifact) -> None:
+        """Have an output not be there, and not be missed."""
+        if os.path.lexists(self._root / artifact.path):
+            self.remove(artifact.path)
+            self._snapshot.forget(artifact.path)
+
     def remove(self, path: str) -> None:
         """Take a file or folder away; a folder by a rename first, so that half of one is never seen."""
         target = self._root / path

@@ -22,7 +22,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from enginewright.errors import ActionError, WorkspaceError, in_words
-from enginewright.execute.description import DESCRIPTION, FAILED, FOLDER, RECORD, REFUSED, Described, Record, read_description, write_record
+from enginewright.execute.description import (
+    DESCRIPTION,
+    FAILED,
+    FOLDER,
+    RECORD,
+    REFUSED,
+    Described,
+    Record,
+    read_description,
+    stored_outputs,
+    write_record,
+)
 from enginewright.execute.installation import Installation
 from enginewright.execute.local import Executor, Input
 from enginewright.execute.platform import gpus, host_platform, unmet
@@ -32,6 +43,7 @@ from enginewright.store.content import ContentStore
 from enginewright.store.digest import file_digest, tree_digest
 from enginewright.store.files import write_atomically
 from enginewright.store.results import Output
+from enginewright.store.strong import StrongDigests
 
 _COPY_SECONDS = 0.2
 _SHOWN = 8
@@ -122,9 +134,10 @@ def run(root: Path, described: Described) -> None:
             _shown(log),
             executor.run(label, action, material.key(), material, inputs, log) as result,
         ):
+            outputs = stored_outputs(store, StrongDigests(own / "strong"), result.outputs)
             for output in result.outputs.values():
                 _place(store, output, root, own)
-        record = Record(result.started, result.seconds, result.peak_rss, result.host, gpu, result.sandbox)
+        record = Record(result.started, result.seconds, result.peak_rss, result.host, gpu, result.sandbox, outputs)
         write_atomically(root / RECORD, write_record(record))
     finally:
         executor.stop()

@@ -87,6 +87,14 @@ class Graph:
                 needed.update(self.deps[label])
         return [label for label in self.deps if label in needed]
 
+    def unfold(self, labels: Iterable[Label]) -> set[Label]:
+        """``labels``, and the members of the groups among them."""
+        found = set(labels)
+        for label in reversed(self.deps):
+            if label in self.groups and label in found:
+                found.update(self.deps[label])
+        return found
+
     def dependents(self, labels: Iterable[Label]) -> list[Label]:
         """``labels`` and all that depends on them, each after its dependencies."""
         reached = set(labels)

@@ -192,6 +192,13 @@ class Snapshot:
         """Take note that files may have been given another name: that moves their ctime, not their bytes."""
         self._looked_at.update(paths)
 
+    def forget(self, path: str) -> None:
+        """Forget a file, or a folder and what is below it, that was taken away."""
+        if self._known(path) is not None:
+            self._learnt[path] = None
+        elif any(each.startswith(f"{path}/") for each in (*self._learnt, *self._index)):
+            self._learnt |= dict.fromkeys(each for each in (*self._learnt, *self._index) if each.startswith(f"{path}/"))
+
     def keep_only(self, paths: set[str]) -> None:
         """Forget every file but these, and those below them."""
         for path in [*self._index, *self._learnt]:

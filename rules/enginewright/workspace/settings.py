@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from enginewright.errors import WorkspaceError
 from enginewright.graph.attributes import did_you_mean
+from enginewright.workspace.shared_cache import NAMES
 from enginewright.workspace.toml import read_toml
 
 
@@ -17,12 +20,14 @@ class Settings:
     """``packages``: glob patterns of the folders that may hold a BUILD.py. ``store``: where blobs and results are kept.
 
     ``compression`` is that of layers whose declaration names none, and ``epoch`` the date of what is built, in seconds since 1970.
+    ``remote`` is the table of what is beyond this machine: `enginewright.workspace.shared_cache` reads it.
     """
 
     packages: tuple[str, ...]
     store: Path
     compression: str = "none"
     epoch: int = 0
+    remote: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_settings(root: Path) -> Settings:
@@ -36,7 +41,7 @@ def read_settings(root: Path) -> Settings:
         raise WorkspaceError(f"{path.name}: {error}") from None
     if not isinstance(table, dict):
         raise WorkspaceError("pyproject.toml: [tool.enginewright]: expected a table")
-    known = ("packages", "store", "compression")
+    known = ("packages", "store", "compression", "remote")
     for name in table:
         if name not in known:
             raise WorkspaceError(f"pyproject.toml: [tool.enginewright] has no setting {name!r}{did_you_mean(name, known)}")
@@ -51,9 +56,19 @@ def read_settings(root: Path) -> Settings:
         raise WorkspaceError("pyproject.toml: [tool.enginewright] compression: expected a string, such as 'zstd'")
     compression = os.environ.get("ENGINEWRIGHT_COMPRESSION") or compression
     try:
-        return Settings(tuple(packages), _store(root, os.environ.get("ENGINEWRIGHT_STORE") or store), compression, _epoch())
+        folder = _store(root, os.environ.get("ENGINEWRIGHT_STORE") or store)
+        return Settings(tuple(packages), folder, compression, _epoch(), _remote(table.get("remote", {})))
     except RuntimeError as error:  # no HOME, and a user without an entry in the password database, as in many containers
         raise WorkspaceError(f"the folder of the store cannot be told: {error} Set ENGINEWRIGHT_STORE") from None
+
+
+def _remote(table: object) -> Mapping[str, Any]:
+    if not isinstance(table, dict):
+        raise WorkspaceError("pyproject.toml: [tool.enginewright.remote]: expected a table")
+    for name in table:
+        if name not in NAMES:
+            raise WorkspaceError(f"pyproject.toml: [tool.enginewright.remote] has no setting {name!r}{did_you_mean(name, NAMES)}")
+    return table
 
 
 def _epoch() -> int:

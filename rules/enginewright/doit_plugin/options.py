@@ -1,0 +1,26 @@
+"""The options of commands that may use what is beyond this machine. No imports: a build with nothing to do has its options too."""
+
+CACHE_OPTIONS = (
+    {
+        "name": "remote_cache", "short": "", "long": "remote-cache", "type": str, "default": "",
+        "help": "share results with other machines: grpc[s]://HOST:PORT[/INSTANCE], http[s]://HOST[/PATH], s3://BUCKET[/PREFIX], gs://...,"
+        " az://..., file:///FOLDER [default: ENGINEWRIGHT_REMOTE_CACHE, or cache in [tool.enginewright.remote]]",
+    },
+    {
+        "name": "remote_mode", "short": "", "long": "remote-mode", "type": str, "default": "",
+        "help": "read: take results from there; write: put them there; read-write: both [default: read-write]",
+    },
+    {
+        "name": "remote_download", "short": "", "long": "remote-download", "type": str, "default": "",
+        "help": "which outputs of results found there are fetched: all; toplevel: of the targets that are asked for; minimal: none but"
+        " what an action needs that runs here [default: toplevel]",
+    },
+    {
+        "name": "remote_cache_timeout", "short": "", "long": "remote-cache-timeout", "type": str, "default": "",
+        "help": "seconds that the remote cache may take for an answer; a second more for each megabyte [default: 10]",
+    },
+    {
+        "name": "remote_required", "short": "", "long": "remote-required", "type": bool, "default": False,
+        "help": "fail when there is trouble with the remote cache, rather than go on without it",
+    },
+)  # fmt: skip

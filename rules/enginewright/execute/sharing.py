@@ -1,0 +1,305 @@
+"""What a build has of a cache that it shares with other machines: results by their actions, and the bytes they refer to.
+
+An action is named there as the Remote Execution API names it, so what a remote executor's worker made and what a build put there are
+the same entries. The file `enginewright.execute.description.RECORD` among the outputs says what the API has no place for: how the outputs
+are named in a store, and what the run took.
+
+A result that was found does not mean that its bytes are here: they are fetched when they are needed. Until then the store has but the
+listings of its trees, and ``claims`` what the cache said of its files; only bytes that were read here come into ``known``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import xxhash
+
+from enginewright.errors import WorkspaceError, in_words
+from enginewright.execute.description import DESCRIPTION, RECORD, Record, Stored, describe, read_record, stored_outputs, write_record
+from enginewright.execute.local import Input
+from enginewright.graph.action import Action
+from enginewright.graph.key import Material
+from enginewright.graph.label import Label
+from enginewright.remote.cache import SharedCache
+from enginewright.remote.digest import Digest
+from enginewright.remote.messages import File, RemoteAction, RemoteResult, read_result, remote_action, tree_message, write_result
+from enginewright.store.content import ContentStore
+from enginewright.store.digest import Entry, encode_tree, file_digest, tree_files
+from enginewright.store.lock import shared
+from enginewright.store.results import Output, Result
+from enginewright.store.strong import StrongDigests
+
+LOOKUPS = 16
+"""Targets that are judged at a time, as each waits for answers most of the time."""
+
+_UPLOADS = 4
+
+GPU_PROPERTY = "gpu-arch"
+PROPERTY = "platform."
+"""What the names of execution requirements begin with that are platform properties of a remote executor's."""
+
+
+def platform_properties(requires: Mapping[str, str], properties: Mapping[str, str]) -> dict[str, str]:
+    """The platform properties of an action with these execution requirements; ``properties`` are those of all actions."""
+    own = {name.removeprefix(PROPERTY): value for name, value in requires.items() if name.startswith(PROPERTY)}
+    gpu = {GPU_PROPERTY: requires["gpu"]} if "gpu" in requires else {}
+    return {**properties, **gpu, **own}
+
+
+class Sharing:
+    """A shared cache, for one build. All methods may be called from any thread, and raise WorkspaceError if the cache is required.
+
+    ``properties`` and ``timeout`` (seconds) are part of every action there, as of those that are executed remotely.
+    """
+
+    def __init__(
+        self,
+        cache: SharedCache,
+        store: ContentStore,
+        claims: Path,
+        properties: Mapping[str, str],
+        timeout: float | None = None,
+    ) -> None:
+        self.cache = cache
+        self._store = store
+        self._known = StrongDigests(store.root / "strong")
+        self._claims = StrongDigests(claims)
+        self._properties = properties
+        self._timeout = timeout
+        self._names: dict[str, Digest] = {}
+        self._answers: dict[str, Result | None] = {}
+        self._fetching: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload")
+        self._uploads: list[tuple[Label, Future[str]]] = []
+
+    def action(self, label: Label, action: Action, material: Material, inputs: Mapping[str, Input]) -> RemoteAction:
+        """An action as other machines know it.
+
+        Raises ValueError when an input has other bytes by now, or a name that is not UTF-8; OSError.
+        """
+        files: dict[str, File] = {}
+        for name, artifact in action.inputs.items():
+            if not artifact.tree:
+                files[artifact.path] = File(self._strong(inputs[name].digest, inputs[name].location))
+                continue
+            for entry in self._entries(inputs[name]):
+                digest = self._strong(entry.digest, inputs[name].location / entry.path)
+                files[f"{artifact.path}/{entry.path}"] = File(digest, entry.executable)
+        return remote_action(
+            contents={DESCRIPTION: describe(label, action, material)},
+            inputs=files,
+            input_folders=[each.path for each in action.inputs.values() if each.tree],
+            outputs=[*(each.path for each in action.outputs.values() if not each.tree), RECORD],
+            output_folders=[each.path for each in action.outputs.values() if each.tree],
+            properties=platform_properties(action.requires, self._properties),
+            timeout=self._timeout,
+        )
+
+    def _name(self, label: Label, action: Action, key: str, material: Material, inputs: Mapping[str, Input]) -> Digest | None:
+        """The digest of an action there; None when it cannot have one."""
+        if key not in self._names:
+            try:
+                self._names[key] = self.action(label, action, material, inputs).digest
+            except (OSError, ValueError):
+                return None
+        return self._names[key]
+
+    def look_up(self, label: Label, action: Action, key: str, material: Material, inputs: Mapping[str, Input]) -> Result | None:
+        """The result that the cache has of an action, if it is one; its bytes need not be here. It is asked once."""
+        if key not in self._answers:
+            name = self._name(label, action, key, material, inputs)
+            if name is None or not self.cache.reads or self.cache.lost:
+                return None
+            data = self.cache.get_result(name, [RECORD])
+            self._answers[key] = None if data is None else self._read(label, action, key, material, data)
+            self.cache.found(self._answers[key] is not None)
+        return self._answers[key]
+
+    def disown(self, key: str) -> None:
+        """Take the result of a key for none: its bytes cannot be had."""
+        self._answers[key] = None
+
+    def _read(self, label: Label, action: Action, key: str, material: Material, data: bytes) -> Result | None:
+        try:
+            found = read_result(data)
+            record = self._record(found)
+            if record is None:
+                return None
+            _check(found, record, action)
+            outputs = {name: self._claim(action, name, record.outputs[name]) for name in action.outputs}
+        except ValueError as error:
+            self.cache.refuse(f"a result of {label} that cannot be used ({error})")
+            return None
+        return Result(
+            key=key, label=str(label), material=vars(material), outputs=outputs, started=record.started, seconds=record.seconds,
+            peak_rss=record.peak_rss, host=record.host, sandbox=record.sandbox,
+        )  # fmt: skip
+
+    def _record(self, found: RemoteResult) -> Record | None:
+        """The record that belongs to a result. None when the cache has lost it."""
+        if RECORD not in found.files:
+            raise ValueError("it has no record")
+        digest = found.files[RECORD].digest
+        data = found.contents.get(RECORD)
+        if data is None:
+            data = self.cache.get_small(digest)
+        elif Digest.of(data) != digest:
+            raise ValueError("its record has another digest")
+        return None if data is None else read_record(data)
+
+    def _claim(self, action: Action, name: str, files: Sequence[Stored]) -> Output:
+        """Take note of what the cache said of the files of an output."""
+        artifact = action.outputs[name]
+        for each in files:
+            if self._known.get(each.digest) is None:
+                self._claims.note(each.digest, each.strong, each.size)
+        if not artifact.tree:
+            return Output(artifact.path, files[0].digest, files[0].size)
+        listing = encode_tree([Entry(each.path, each.executable, each.digest) for each in files])
+        return Output(artifact.path, self._store.add_bytes(listing), sum(each.size for each in files), tree=True)
+
+    def offers(self, digest: str, tree: bool) -> bool:
+        """Whether the cache had all the bytes of an output when it was last asked, so far as they are not in the store."""
+        blobs = self._blobs(digest, tree)
+        return blobs is not None and all(
+            self._store.has(each.digest) or self._claims.get(each.digest) or self._known.get(each.digest) for each in blobs
+        )
+
+    def fetch(self, digest: str, tree: bool) -> bool:
+        """Get into the store what it lacks of an output's bytes, and say whether all are there."""
+        blobs = self._blobs(digest, tree)
+        if blobs is None or not self.cache.reads:
+            return False
+        lacking = [each for each in blobs if not self._store.has(each.digest)]
+        if len(lacking) < 2:
+            return all(map(self._fetch, lacking))
+        with ThreadPoolExecutor(_UPLOADS) as pool:
+            return all(pool.map(self._fetch, lacking))
+
+    def _blobs(self, digest: str, tree: bool) -> list[Entry] | None:
+        return self._store.tree(digest) if tree else [Entry("", False, digest)]
+
+    def _fetch(self, wanted: Entry) -> bool:
+        strong = self._known.get(wanted.digest) or self._claims.get(wanted.digest)
+        if strong is None:
+            return False
+        with self._alone(wanted.digest):
+            if self._store.has(wanted.digest):  # another target needed it, too
+                return True
+            blob = Digest(*strong)
+            state = xxhash.xxh3_128()
+            file = self._store.scratch / f"{wanted.digest}.{threading.get_ident()}.fetched"
+
+            def update(data: bytes) -> None:
+                if data:
+                    state.update(data)
+                else:
+                    state.reset()
+
+            try:
+                if not self.cache.get_file(blob, file, update):
+                    return False
+                if state.hexdigest() != wanted.digest:
+                    self.cache.refuse(f"a result whose record misnames {blob}")
+                    return False
+                self._store.add_file(file, wanted.digest, wanted.executable)
+            finally:
+                file.unlink(missing_ok=True)
+            self._known.note(wanted.digest, *strong)
+            return True
+
+    @contextmanager
+    def _alone(self, digest: str) -> Iterator[None]:
+        with self._lock:
+            lock = self._fetching.setdefault(digest, threading.Lock())
+        with lock:
+            yield
+
+    def offer(self, label: Label, action: Action, material: Material, inputs: Mapping[str, Input], result: Result) -> None:
+        """Have a result and its bytes written to the cache, beside what else goes on."""
+        if not self.cache.writes or self.cache.lost:
+            return
+        name = self._name(label, action, result.key, material, inputs)
+        if name is not None:
+            self._uploads.append((label, self._pool.submit(self._upload, name, result)))
+
+    def _upload(self, action: Digest, result: Result) -> str:
+        """Write a result; why it could not be done, or nothing."""
+        try:
+            with shared(self._store.root):
+                outputs = stored_outputs(self._store, self._known, result.outputs)
+                gpu = str(result.material["requires"].get("gpu", ""))
+                record = write_record(
+                    Record(result.started, result.seconds, result.peak_rss, result.host, gpu, result.sandbox, outputs)
+                )  # fmt: skip
+                small = {Digest.of(record): record}
+                files: dict[str, File] = {RECORD: File(Digest.of(record))}
+                folders: dict[str, Digest] = {}
+                for name, output in result.outputs.items():
+                    if output.tree:
+                        tree = tree_message({each.path: File(Digest(each.strong, each.size), each.executable) for each in outputs[name]})
+                        small[Digest.of(tree)] = tree
+                        folders[output.path] = Digest.of(tree)
+                    else:
+                        files[output.path] = File(Digest(outputs[name][0].strong, outputs[name][0].size))
+                sources = {Digest(each.strong, each.size): self._store.path(each.digest) for some in outputs.values() for each in some}
+                done = self.cache.put(action, write_result(files, folders, {RECORD: record}), small, sources)
+        except OSError as error:
+            return in_words(error)
+        except (ValueError, WorkspaceError) as error:
+            return str(error)
+        return "" if done else self.cache.lost or "the cache did not take it"
+
+    @property
+    def uploading(self) -> int:
+        """How many results have yet to be written."""
+        return sum(not future.done() for _, future in self._uploads)
+
+    def close(self, wait: bool) -> list[tuple[Label, str]]:
+        """Let go of the cache, once all is written, or, without ``wait``, at once; what was not written, and why."""
+        if not wait:
+            self.cache.lost = self.cache.lost or "the build ended"
+        self._pool.shutdown(wait=wait, cancel_futures=not wait)
+        self.cache.close()
+        self._store.close()
+        reasons = (
+            (label, "the build ended" if future.cancelled() or not future.done() else future.result()) for label, future in self._uploads
+        )
+        return [(label, reason) for label, reason in reasons if reason]
+
+    def _strong(self, digest: str, file: Path) -> Digest:
+        known = self._known.get(digest)
+        if known is None and not file.is_file():
+            known = self._claims.get(digest)
+        return Digest(*(known or self._known.of(digest, file)))
+
+    def _entries(self, tree: Input) -> list[Entry]:
+        """The files of an input that is a tree; of one that is not here, as its listing has them."""
+        found = self._store.tree(tree.digest)
+        if found is not None:
+            return found
+        return [Entry(name, os.access(path, os.X_OK), file_digest(path)) for name, path in tree_files(tree.location)]
+
+
+def _check(found: RemoteResult, record: Record, action: Action) -> None:
+    """Raise ValueError unless a record speaks of the files that its result has, and they are an action's outputs."""
+    if found.exit_code:
+        raise ValueError(f"it failed with exit code {found.exit_code}")
+    if record.outputs.keys() != action.outputs.keys():
+        raise ValueError("it has other outputs")
+    for name, artifact in action.outputs.items():
+        files = record.outputs[name]
+        if artifact.tree:
+            paths = [each.path for each in files]
+            if artifact.path not in found.folders or "" in paths or len(set(paths)) < len(paths):
+                raise ValueError(f"it lacks the folder {artifact.path}")
+        elif artifact.path not in found.files or [each.path for each in files] != [""]:
+            raise ValueError(f"it lacks the file {artifact.path}")
+        elif Digest(files[0].strong, files[0].size) != found.files[artifact.path].digest:
+            raise ValueError(f"its record speaks of another {artifact.path}")

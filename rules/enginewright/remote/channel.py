@@ -1,0 +1,88 @@
+"""A gRPC channel to a server of the Remote Execution API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Before gRPC is imported: what it logs is for its makers, and it must not mind that this process starts others.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+import grpc
+
+from enginewright.errors import WorkspaceError
+from enginewright.remote.address import Access, Address
+from enginewright.remote.errors import RemoteError
+
+BATCH = 4_000_000 - 64_000
+"""Bytes that fit into one message, with room for what is around them: most servers allow 4 MiB, and not all say so."""
+
+_TEMPORARY = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+_HINTS = {
+    grpc.StatusCode.UNAUTHENTICATED: "set ENGINEWRIGHT_REMOTE_TOKEN or token-file, or a client certificate",
+    grpc.StatusCode.PERMISSION_DENIED: "what was shown to it does not allow this",
+    grpc.StatusCode.UNIMPLEMENTED: "it does not offer this service",
+}
+
+
+class Connection:
+    """A channel to one server, and what each call on it needs: the name of the ``instance``, ``metadata``, and a deadline.
+
+    ``timeout`` is how many seconds a call may take that moves no more than a message or two.
+    """
+
+    def __init__(self, address: Address, access: Access, timeout: float) -> None:
+        self.address = address
+        self.instance = address.path
+        self.timeout = timeout
+        self.metadata = tuple(access.headers(address).items())
+        options = [
+            ("grpc.max_receive_message_length", 64 << 20),
+            ("grpc.max_send_message_length", 64 << 20),
+            # What a stream may have on its way, and a pause after which a silent server counts as gone.
+            ("grpc.http2.lookahead_bytes", 8 << 20),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 5_000),
+            ("grpc.primary_user_agent", "enginewright"),
+            # A proxy from the environment is not for a server on this machine.
+            ("grpc.enable_http_proxy", 0 if address.secure and address.scheme == "grpc" else 1),
+        ]
+        if address.scheme == "grpc":
+            self.channel = grpc.insecure_channel(address.target, options)
+            return
+        if (access.certificate is None) != (access.key is None):
+            raise WorkspaceError("tls-certificate and tls-key go together: give both or neither")
+        credentials = grpc.ssl_channel_credentials(access.read(access.ca), access.read(access.key), access.read(access.certificate))
+        self.channel = grpc.secure_channel(address.target, credentials, options)
+
+    def allow(self, size: int) -> float:
+        """The seconds that a call may take which moves so many bytes: beyond a call's, a second a megabyte."""
+        return self.timeout + size / 1e6
+
+    @contextmanager
+    def errors(self, doing: str) -> Iterator[None]:
+        """Turn gRPC's errors into RemoteError. ``doing`` completes "while ..."."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise self.error(error, doing) from None
+
+    def error(self, error: grpc.RpcError, doing: str) -> RemoteError:
+        """What gRPC has to say, in words."""
+        code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+        details = (error.details() if isinstance(error, grpc.Call) else str(error)) or ""
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return RemoteError(f"{self.address} did not answer in time while {doing}", slow=True)
+        if code is grpc.StatusCode.UNAVAILABLE:
+            return RemoteError(f"{self.address} cannot be reached, while {doing}: {details}", temporary=True)
+        hint = f"; {_HINTS[code]}" if code in _HINTS else ""
+        return RemoteError(f"{self.address} answered {code.name} while {doing}: {details}{hint}", temporary=code in _TEMPORARY)
+
+    def close(self) -> None:
+        """Close the channel; what is under way on it fails."""
+        self.channel.close()
