@@ -64,7 +64,7 @@ def test_the_cache_folder_is_the_users(tmp_path: Path, monkeypatch: pytest.Monke
         ("[tool.enginewright]\nstor = 'x'\n", "pyproject.toml: [tool.enginewright] has no setting 'stor' (did you mean 'store'?)"),
         (
             "[tool.enginewright]\nz = 1\n",
-            "pyproject.toml: [tool.enginewright] has no setting 'z' (there are: compression, packages, store)",
+            "pyproject.toml: [tool.enginewright] has no setting 'z' (there are: compression, packages, remote, store)",
         ),
         (
             "[tool.enginewright]\npackages = 'models/*'\n",

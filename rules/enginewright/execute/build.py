@@ -351,7 +351,7 @@ class Build:
     def _make_again(self, target: Target, lost: Built) -> None:
         """Run the action of a target whose outputs the shared cache had, and lost since."""
         label = target.label
-        if reason := self._unmet(target):
+        if reason := self.unmet(target):
             raise ActionError(f"needs {label}, which the remote cache no longer has and which {reason}")
         self.reasons[label] = "the remote cache has lost an output that is needed"
         outcome = self.run(label)
