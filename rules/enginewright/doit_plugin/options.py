@@ -20,6 +20,22 @@ CACHE_OPTIONS = (
         "help": "seconds that the remote cache may take for an answer; a second more for each megabyte [default: 10]",
     },
     {
+        "name": "remote_token_file", "short": "", "long": "remote-token-file", "type": str, "default": "",
+        "help": "the file that holds the bearer token [default: the token in ENGINEWRIGHT_REMOTE_TOKEN, if any]",
+    },
+    {
+        "name": "remote_tls_ca", "short": "", "long": "remote-tls-ca", "type": str, "default": "",
+        "help": "the authorities that may vouch for the server, PEM [default: the system's]",
+    },
+    {
+        "name": "remote_tls_certificate", "short": "", "long": "remote-tls-certificate", "type": str, "default": "",
+        "help": "the client certificate that is shown to the server, PEM",
+    },
+    {
+        "name": "remote_tls_key", "short": "", "long": "remote-tls-key", "type": str, "default": "",
+        "help": "the key of the client certificate, PEM",
+    },
+    {
         "name": "remote_required", "short": "", "long": "remote-required", "type": bool, "default": False,
         "help": "fail when there is trouble with the remote cache, rather than go on without it",
     },
