@@ -73,10 +73,8 @@ def read_cache_settings(root: Path, table: Mapping[str, Any], environ: Mapping[s
         return path
 
     url, _ = find("cache")
-    if not url:
-        return CacheSettings()
     return CacheSettings(
-        url=url,
+        url=url or "",
         mode=choose("mode", MODES, "read-write"),
         download=choose("download", DOWNLOADS, "toplevel"),
         timeout=_seconds(*find("cache-timeout", float)),
