@@ -12,7 +12,7 @@ from doit.dependency import Dependency
 from doit.exceptions import InvalidTask, TaskFailed
 from doit.task import Task
 
-from enginewright.errors import DeclarationError
+from enginewright.errors import DeclarationError, WorkspaceError
 from enginewright.execute.build import Build, Outcome, Status
 from enginewright.graph.dag import Target
 from enginewright.graph.label import Label
@@ -54,7 +54,7 @@ class Node(Task):  # type: ignore[misc]  # doit has no type information
                 outcome = self.build.outcomes.get(label)
                 return label not in pending and (outcome is None or outcome.status is not Status.CACHED)
             return self.build.judge(label)
-        except DeclarationError as error:
+        except (DeclarationError, WorkspaceError) as error:
             raise InvalidTask(str(error)) from None
 
     @property

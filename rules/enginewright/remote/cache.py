@@ -9,7 +9,9 @@ import hashlib
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -24,6 +26,9 @@ T = TypeVar("T")
 _ATTEMPTS = 4
 _FIRST_PAUSE = 0.1
 """Seconds before the second attempt of a call, more or less; each further pause is twice as long."""
+
+_AHEAD = 8
+"""Pieces of a blob that have come, and have yet to be hashed and written, at most."""
 
 _PATIENCE = 3
 """Calls that failed one after the other, all their attempts, after which the cache is given up."""
@@ -116,20 +121,29 @@ class SharedCache:
 
     def _read(self, blob: Digest, file: BinaryIO, update: Callable[[bytes], object]) -> bool:
         state, size = hashlib.sha256(), 0
+        behind: deque[Future[None]] = deque()
+
+        def keep(data: bytes) -> None:
+            state.update(data)
+            update(data)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
 
         def sink(data: bytes) -> None:
             nonlocal size
             size += len(data)
             if size > blob.size:
                 raise WrongBytesError(f"more bytes than those of {blob}")
-            state.update(data)
-            update(data)
-            while written := file.write(data):
-                if written == len(data):
-                    break
-                data = data[written:]
+            behind.append(writer.submit(keep, data))
+            if len(behind) > _AHEAD:
+                behind.popleft().result()
 
-        found = self._adapter.read(blob, sink)
+        # Hashing and writing lets go of the interpreter's lock: the next bytes come meanwhile.
+        with ThreadPoolExecutor(1) as writer:
+            found = self._adapter.read(blob, sink)
+            for each in behind:
+                each.result()
         with self._lock:
             self.traffic.blobs_down += found
             self.traffic.bytes_down += size
