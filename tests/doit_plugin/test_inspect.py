@@ -151,7 +151,10 @@ def test_an_image(workspace: Workspace) -> None:
     [
         ([], "doit inspect takes one label or file, as in: doit inspect models/minilm:engine_sm_80"),
         (["models/x:engine"], "models/x:engine is a group: inspect one of its members (models/x:engine_sm_80, models/x:engine_sm_90)"),
-        (["models/x:text"], "models/x:text is a python_action: doit inspect knows engines, ONNX models, images and layers; its outputs are "),
+        (
+            ["models/x:text"],
+            "models/x:text is a python_action: doit inspect knows engines, ONNX models, images and layers; its outputs are ",
+        ),
         (["models/x:engine_sm_80x"], "no target 'engine_sm_80x' in package 'models/x' (did you mean 'engine_sm_80'?)"),
         (["nothing.engine"], "nothing.engine: there is no such file; a label has a colon, as models/minilm:engine_sm_80"),
         (["dodo.py"], "dodo.py: it is no .engine and no .onnx file"),
