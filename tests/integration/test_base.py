@@ -110,3 +110,23 @@ def test_an_archive_of_another_tool(workspace: Workspace, tool: str) -> None:
     assert len(found["layers"]) == 2
     made = workspace.root / "build/images/above/image"
     subprocess.run([need("skopeo"), "inspect", f"oci:{made}"], check=True, capture_output=True)
+
+
+def test_a_base_in_dockers_format_and_one_of_an_index(workspace: Workspace, registry: Registry, tmp_path: Path) -> None:
+    """Docker's media types become OCI's in what is built on it; the layers are the same bytes."""
+    workspace.write(
+        {"images/below/BUILD.py": BELOW.replace("image\n", "image, image_index\n", 1) + 'image_index(name="all", images=[":image"])\n'}
+    )
+    index = push(workspace, "images/below:all", f"{registry.host}/index:1")
+    copied = f"{registry.host}/docker:1"
+    source = f"oci:{workspace.root}/build/images/below/image"
+    command = [need("skopeo"), "--insecure-policy", "copy", "--dest-tls-verify=false", "--format", "v2s2"]
+    subprocess.run([*command, "--digestfile", tmp_path / "digest", source, f"docker://{copied}"], check=True, capture_output=True)
+    for name, pinned in (("a", f"{copied}@{(tmp_path / 'digest').read_text()}"), ("b", f"{registry.host}/index@{index['digest']}")):
+        workspace.write({"images/above/BUILD.py": ABOVE % (pinned, "")})
+        pushed = push(workspace, "images/above:image", f"{registry.host}/onto/{name}:1")
+        assert "mounted" in pushed["blobs"].values()
+        pulled = [need("skopeo"), "--insecure-policy", "copy", "--src-tls-verify=false", f"docker://{registry.host}/onto/{name}:1"]
+        subprocess.run([*pulled, f"docker-archive:{tmp_path / name}:x:1"], check=True, capture_output=True)
+        layers = json.loads(workspace.doit("inspect", "images/above:image", "--json").stdout)["layers"]
+        assert len(layers) == 2
