@@ -63,6 +63,10 @@ def test_a_shallow_base(workspace: Workspace, registry: Registry, tmp_path: Path
     # Into the same registry: the base's layer is mounted there.
     same = push(workspace, "images/above:image", f"{registry.host}/above:1")
     assert same["blobs"][layers[0]] == "mounted" and same["blobs"][layers[1]] == "sent"
+    # A package stands for its images; a base goes along when it is named.
+    found = json.loads(workspace.doit("push", "images/above", "--to", f"{registry.host}/{{name}}:1", "--json").stdout)["images"]
+    assert [each["label"] for each in found] == ["images/above:image"]
+    assert push(workspace, "images/above:base", f"{registry.host}/mirror:1")["digest"] == below["digest"]
     # Into another one: it goes from registry to registry, and never lies on this disk.
     with running(tmp_path / "other") as other:
         moved = push(workspace, "images/above:image", f"{other.host}/above:1")

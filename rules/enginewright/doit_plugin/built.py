@@ -17,22 +17,24 @@ from enginewright.execute.memory import open_snapshot
 from enginewright.graph.label import Label
 
 
-def outputs_of(patterns: Sequence[str], names: Collection[str], what: str) -> dict[Label, Path]:
+def outputs_of(patterns: Sequence[str], names: Collection[str], what: str, by_label: Collection[str] = ()) -> dict[Label, Path]:
     """Of the targets that ``patterns`` select, those with an output of one of these names (as ``layout``), and its path.
 
-    Raises doit's InvalidCommand for the label of a target that has none, which ``what`` says in words, and where nothing is selected.
+    An output of a name in ``by_label`` counts too where a label names its target, not only a package. Raises doit's InvalidCommand for
+    the label of a target that has none, which ``what`` says in words, and where nothing is selected.
     """
     build = open_build(Path.cwd(), look_only=True)
     chosen = select(build, patterns)
+    named = select(build, each) if (each := [text for text in patterns if ":" in text]) else set()
     outputs: dict[Label, Path] = {}
     for label in build.graph.deps:
         action = build.graph.targets[label].action
-        found = [action.outputs[name] for name in names if name in action.outputs] if action is not None else []
+        wanted = (*names, *by_label) if label in named else names
+        found = [action.outputs[name] for name in wanted if name in action.outputs] if action is not None else []
         if label in chosen and found:
             outputs[label] = Path(found[0].path)
-    for text in patterns:
-        if ":" in text and (label := next(iter(build.graph.select([text])))) not in outputs:
-            raise InvalidCommand(f"{label} is a {build.graph.targets[label].kind}, which makes no {what}")
+    for label in sorted(named - outputs.keys()):
+        raise InvalidCommand(f"{label} is a {build.graph.targets[label].kind}, which makes no {what}")
     if not outputs:
         raise InvalidCommand(f"nothing in {', '.join(patterns)} makes an {what}")
     return outputs

@@ -44,9 +44,9 @@ class PushCommand(Command):
     doc_purpose = "build images and push them to a registry: only blobs that it lacks"
     doc_usage = "LABEL | PACKAGE | PACKAGE/... --to REGISTRY/NAME:TAG"
     doc_description = (
-        "Builds the images that are named, then asks the registry for each manifest, and sends nothing where it is the same. Blobs that"
-        " another repository of the registry has are mounted. Logins are those of `docker login`. Exit codes: 0 all is there, 1 something"
-        " could not be built or pushed, 3 an error before anything ran."
+        "Builds the images that are named (bases only by their labels), then asks the registry for each manifest, and sends nothing where it"
+        " is the same. Blobs that another repository of the registry has are mounted. Logins are those of `docker login`. Exit codes: 0 all"
+        " is there, 1 something could not be built or pushed, 3 an error before anything ran."
     )
     execute_tasks = True
     cmd_options = (_OPT_TO, _OPT_MOUNT_FROM, *TRANSFER_OPTIONS, OPT_JSON)
@@ -58,7 +58,7 @@ class PushCommand(Command):
         ca = check_transfer_options(params, "push")
         check_templates(params["to"])
         self.load_settings(params)
-        layouts = outputs_of(args, ("layout", "base"), "image: name an image(), image_index() or oci_base()")
+        layouts = outputs_of(args, ("layout",), "image: name an image(), image_index() or oci_base()", by_label=("base",))
         jobs = destinations(list(layouts), params["to"])
         if code := bring_up_to_date(layouts):
             return code
