@@ -193,6 +193,45 @@ def test_a_key_in_a_variable_and_none_of_it_anywhere(workspace: Workspace, to: s
                 assert body.encode() not in data and PASSWORD.encode() not in data, path
 
 
+@pytest.fixture
+def token(workspace: Workspace, tmp_path: Path) -> str:
+    """The URI of a key in a token of SoftHSM, whose PIN is the password; its public half is token.pub."""
+    util = need("softhsm2-util")
+    library = next(path for path in map(Path, LIBRARIES) if path.exists())
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "softhsm2.conf").write_text(f"directories.tokendir = {tmp_path / 'tokens'}\nobjectstore.backend = file\n")
+    workspace.environment["SOFTHSM2_CONF"] = str(tmp_path / "softhsm2.conf")
+    openssl("pkey", "-in", workspace.root / "release.pem", "-passin", f"pass:{PASSWORD}", "-out", tmp_path / "plain.pem")
+    pins = ["--pin", PASSWORD, "--so-pin", "an officer"]
+    for command in (
+        ["--init-token", "--free", "--label", "release", *pins],
+        ["--import", str(tmp_path / "plain.pem"), "--token", "release", "--label", "signing", "--id", "01", "--pin", PASSWORD],
+    ):
+        subprocess.run([util, *command], env=workspace.environment, check=True, capture_output=True)
+    return f"pkcs11:token=release;object=signing?module-path={library}"
+
+
+LIBRARIES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so", "/usr/local/lib/softhsm/libsofthsm2.so")
+
+
+def test_a_key_in_a_token(workspace: Workspace, to: str, token: str) -> None:
+    workspace.write({"models/x/BUILD.py": BUILD.replace("file:release.pem", token)})
+    pushed(workspace, to)
+    assert "states  https://slsa.dev/provenance/v1" in check(workspace, f"{to}:1")  # with the public half that openssl wrote
+    bare, _, module = token.partition("?module-path=")
+
+    def refusal(key: str) -> str:
+        return workspace.doit("sign", "models/x:signed", "--to", to, f"--key={key}", code=3).stderr
+
+    assert "there is no such token" in refusal(token.replace("token=release", "token=other"))
+    assert "the token has no such key" in refusal(token.replace("object=signing", "object=other"))
+    assert "which library speaks for the token? Set PKCS11_MODULE_PATH" in refusal(bare)
+    assert "has a pin-value: the PIN is taken from ENGINEWRIGHT_KEY_PASSWORD" in refusal(f"{bare}?pin-value=1234")
+    assert "cannot open shared object file" in refusal(f"{bare}?module-path=/nowhere.so")
+    workspace.environment |= {"PKCS11_MODULE_PATH": module, "ENGINEWRIGHT_KEY_PASSWORD": "wrong"}
+    assert "the PIN is another" in refusal(bare)
+
+
 def test_keys_that_will_not_do(workspace: Workspace, to: str) -> None:
     def refusal(key: str) -> str:
         done = workspace.doit("sign", "models/x:signed", "--to", to, f"--key={key}", code=3)
@@ -201,7 +240,7 @@ def test_keys_that_will_not_do(workspace: Workspace, to: str) -> None:
 
     assert "key: missing.pem: No such file or directory" in refusal("file:missing.pem")
     assert "key: the variable MISSING is not set" in refusal("env:MISSING")
-    assert "pkcs11: keys in hardware and key services are not supported" in refusal("pkcs11:token=release")
+    assert "awskms: keys in key services are not supported" in refusal("awskms:///alias/release")
     openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-out", workspace.root / "p384.pem")
     assert "is no key on the curve P-256" in refusal("file:p384.pem")
     (workspace.root / "p384.pem").chmod(0o644)

@@ -1,8 +1,8 @@
 """Keys to sign and to verify with: ECDSA on the curve P-256, as Cosign has them.
 
-A private key is named by a URI, never given itself: ``file:PATH`` (or a path), a PEM file, PKCS#8 or SEC 1, with a password as a rule; or
-``env:NAME``, a variable that holds the PEM text. The password is in the variable ENGINEWRIGHT_KEY_PASSWORD, or asked for on a terminal.
-Nothing of either is printed, logged or stored.
+A private key is named by a URI, never given itself: ``file:PATH`` (or a path), a PEM file, PKCS#8 or SEC 1, with a password as a rule;
+``env:NAME``, a variable that holds the PEM text; or ``pkcs11:...``, one in a token (`enginewright.attest.token`). The password, or the PIN,
+is in the variable ENGINEWRIGHT_KEY_PASSWORD, or asked for on a terminal. Nothing of either is printed, logged or stored.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from enginewright.attest import token
 from enginewright.errors import WorkspaceError
 
 if TYPE_CHECKING:
@@ -21,16 +22,45 @@ if TYPE_CHECKING:
 
 PASSWORD = "ENGINEWRIGHT_KEY_PASSWORD"
 
-_ELSEWHERE = ("pkcs11:", "awskms:", "gcpkms:", "azurekms:", "hashivault:", "k8s:")
+_ELSEWHERE = ("awskms:", "gcpkms:", "azurekms:", "hashivault:", "k8s:")
+
+
+class Signer(Protocol):
+    """A private key, wherever it is."""
+
+    def sign(self, data: bytes) -> bytes:
+        """An ECDSA signature of data with SHA-256, in DER."""
+
+    def public_key(self) -> EllipticCurvePublicKey:
+        """The public half."""
+
+
+class _LoadedKey:
+    """A private key in memory."""
+
+    def __init__(self, key: EllipticCurvePrivateKey) -> None:
+        self._key = key
+
+    def sign(self, data: bytes) -> bytes:
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.hashes import SHA256
+
+        return self._key.sign(data, ec.ECDSA(SHA256()))
+
+    def public_key(self) -> EllipticCurvePublicKey:
+        return self._key.public_key()
 
 
 def check_uri(uri: str) -> str:
     """What is wrong with the URI of a private key; empty when nothing is."""
     scheme = uri.partition(":")[0] + ":"
     if scheme in _ELSEWHERE:
-        return (
-            f"{scheme} keys in hardware and key services are not supported: name a file, as 'file:release.pem', or a variable, as 'env:KEY'"
-        )
+        return f"{scheme} keys in key services are not supported: name a file, as 'file:release.pem', a variable, as 'env:KEY', or a token"
+    if scheme == token.SCHEME:
+        try:
+            token.parse(uri)
+        except ValueError as error:
+            return str(error)
     if "-----" in uri or "\n" in uri:  # and it is not repeated
         return "is a key itself: write where it is, as 'file:release.pem' or 'env:KEY'"
     if scheme == "env:" and not uri.removeprefix("env:").isidentifier():
@@ -38,7 +68,7 @@ def check_uri(uri: str) -> str:
     return "" if uri.removeprefix("file:") else "is empty: write 'file:release.pem' or 'env:KEY'"
 
 
-def load_private(uri: str, environment: Mapping[str, str] = os.environ) -> EllipticCurvePrivateKey:
+def load_private(uri: str, environment: Mapping[str, str] = os.environ) -> Signer:
     """The private key that a URI names. Raises WorkspaceError, which says nothing of what is in it."""
     _require_library()
     from cryptography.hazmat.primitives import serialization
@@ -46,6 +76,8 @@ def load_private(uri: str, environment: Mapping[str, str] = os.environ) -> Ellip
 
     if problem := check_uri(uri):
         raise WorkspaceError(f"key: {problem}")
+    if uri.startswith(token.SCHEME):
+        return token.TokenKey(uri, environment.get(token.MODULE, ""), _password(uri, environment).decode())
     if uri.startswith("env:"):
         name = uri.removeprefix("env:")
         if not environment.get(name):
@@ -66,7 +98,7 @@ def load_private(uri: str, environment: Mapping[str, str] = os.environ) -> Ellip
         raise WorkspaceError(f"key: {uri} holds no private key, or the password is another") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise WorkspaceError(f"key: {uri} is no key on the curve P-256, which Cosign's signatures are made with")
-    return key
+    return _LoadedKey(key)
 
 
 def load_public(path: str) -> EllipticCurvePublicKey:

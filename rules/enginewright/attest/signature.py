@@ -21,8 +21,9 @@ from enginewright.oci.media import CONFIG, MANIFEST
 from enginewright.oci.registry.errors import RegistryError
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
+    from enginewright.attest.keys import Signer
     from enginewright.oci.registry.client import Repository
 
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -56,7 +57,7 @@ class Checked:
     statements: Sequence[Mapping[str, Any]]
 
 
-def sign_image(repository: Repository, digest: str, key: EllipticCurvePrivateKey, statements: Sequence[bytes] = ()) -> Signed:
+def sign_image(repository: Repository, digest: str, key: Signer, statements: Sequence[bytes] = ()) -> Signed:
     """Sign an image that a repository has, and statements about it. What this key signed before is not signed again.
 
     Raises SignatureProblem for an image that is not there, and for a statement about another; RegistryError.
@@ -102,7 +103,7 @@ def payload(name: str, digest: str) -> bytes:
     return canonical_json({"critical": critical, "optional": None})
 
 
-def envelope(key: EllipticCurvePrivateKey, statement: bytes) -> bytes:
+def envelope(key: Signer, statement: bytes) -> bytes:
     """A statement in its envelope, signed."""
     signature = _sign(key, encoded(IN_TOTO, statement))
     body = base64.b64encode(statement).decode()
@@ -127,11 +128,8 @@ class _Layer:
     annotations: Mapping[str, str]
 
 
-def _sign(key: EllipticCurvePrivateKey, data: bytes) -> str:
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    return base64.b64encode(key.sign(data, ec.ECDSA(SHA256()))).decode()
+def _sign(key: Signer, data: bytes) -> str:
+    return base64.b64encode(key.sign(data)).decode()
 
 
 def _verifies(key: EllipticCurvePublicKey, signature: str, data: bytes) -> bool:

@@ -24,7 +24,7 @@ _OPT_TO = {
 }  # fmt: skip
 _OPT_KEY = {
     "name": "key", "short": "", "long": "key", "type": str, "default": "",
-    "help": "another private key than the declared one: file:PATH or env:NAME",
+    "help": "another private key than the declared one: file:PATH, env:NAME or pkcs11:...",
 }  # fmt: skip
 
 

@@ -19,8 +19,8 @@ from enginewright.graph.rule import Rule, declaration
 class Sign(Rule):
     """``subject``, an image, is to be signed with ``key``, together with ``attestations``: provenance() and sbom() targets about it.
 
-    ``key`` says where the private key is: ``file:PATH``, or ``env:NAME`` for a variable that holds it. It is read by `doit sign` and
-    `doit release`, and by nothing else.
+    ``key`` says where the private key is: ``file:PATH``, ``env:NAME`` for a variable that holds it, or ``pkcs11:...`` in a token. It is
+    used by `doit sign` and `doit release`, and by nothing else.
     """
 
     kind: ClassVar[str] = "sign"
