@@ -1,4 +1,4 @@
-"""Built twice, in two folders, by two users, with another umask, time zone, locale and hash seed: the same bytes, every image digest too."""
+"""Built twice, in two folders, by two users, with another umask, time zone, locale and hash seed: the same bytes and image digests."""
 
 from __future__ import annotations
 
@@ -58,10 +58,19 @@ image(name="serving", layers=[":app"], cmd=["/app/run.sh"])
 image(name="arm", layers=[":app"], cmd=["/app/run.sh"], architecture="arm64")
 image_index(name="index", images=[":serving", ":arm"])
 """
-KINDS = {"bf16", "checkpoint", "engine_manifest", "files_layer", "fp16", "group", "image", "image_index", "int8", "onnx_model", "python_action",
-         "tensorrt_engine"}  # fmt: skip
+KINDS = {
+    "bf16", "checkpoint", "engine_manifest", "files_layer", "fp16", "group", "image", "image_index", "int8", "onnx_model", "python_action",
+    "tensorrt_engine",
+}  # fmt: skip
 
-OTHER = {"TZ": "Pacific/Chatham", "LC_ALL": "POSIX", "LANG": "de_DE.ISO-8859-1", "PYTHONHASHSEED": "7", "USER": "somebody", "LOGNAME": "somebody"}
+OTHER = {
+    "TZ": "Pacific/Chatham",
+    "LC_ALL": "POSIX",
+    "LANG": "de_DE.ISO-8859-1",
+    "PYTHONHASHSEED": "7",
+    "USER": "somebody",
+    "LOGNAME": "somebody",
+}
 AS_ANOTHER = ["unshare", "--user", "--map-user=4242", "--map-group=4242"]
 """Runs a command as a user that this machine does not know: user namespaces, so that what belongs to us can still be read."""
 

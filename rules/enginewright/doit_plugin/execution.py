@@ -43,7 +43,7 @@ def build_selection(args: list[str], params: Mapping[str, Any], snapshot: Snapsh
     """
     out = sys.stderr if params["json"] else sys.stdout
     with lock(Path.cwd()):
-        build = open_build(Path.cwd(), snapshot=snapshot, processes=params["num_process"], options=params)
+        build = _open(params, snapshot)
         chosen = select(build, args)
         wanted = build.graph.closure(chosen)
         if params["locked"]:
@@ -104,6 +104,16 @@ def _traffic_line(traffic: Traffic) -> str:
     up = f"{traffic.blobs_up} blobs, {show_size(traffic.bytes_up)} up"
     trouble = [f"{count} {what}" for count, what in ((traffic.refused, "refused"), (traffic.failures, "failed")) if count]
     return ", ".join([f"remote cache: {traffic.hits} hits, {traffic.misses} misses", down, up, *trouble])
+
+
+def _open(params: Mapping[str, Any], snapshot: Snapshot) -> Build:
+    pins = None
+    if params["locked"]:
+        from enginewright.doit_plugin.lock import read_lock
+        from enginewright.release.pins import pins_of
+
+        pins = pins_of(read_lock(Path.cwd()))
+    return open_build(Path.cwd(), snapshot=snapshot, processes=params["num_process"], options=params, pins=pins)
 
 
 class _Ignored(Dependency):  # type: ignore[misc]  # doit has no type information

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
-from enginewright.doit_plugin.session import open_build, select, user_errors
+from enginewright.doit_plugin.session import foresee, open_build, select, user_errors
 from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.execute.build import Build
 from enginewright.execute.installation import Installation
 from enginewright.graph.label import Label
 from enginewright.release.lock import FILE, Difference, Lock, differences, parse, render, superfluous, updated
+from enginewright.release.pins import find_pins
 from enginewright.release.present import Present, locked_since, look, since
 from enginewright.store.files import write_atomically
 
@@ -47,9 +49,12 @@ class LockCommand(Command):
         root = Path.cwd()
         build = open_build(root, look_only=True)
         labels = build.graph.closure(select(build, args))
+        foresee(build, labels)
         with user_errors():
             old = read_lock(root) if (root / FILE).exists() else Lock()
             found = look(root, build.graph, labels, Installation())
+            pins = find_pins(root, build, labels)
+            found = found._replace(lock=replace(found.lock, outputs=pins.pinned))
             new = updated(old, found.lock) if args else _whole(build, old, found)
             changed = [*differences(old, new), *superfluous(old, new)]
             text = _rendered(new)
@@ -57,13 +62,10 @@ class LockCommand(Command):
             if stale and not params["check"]:
                 write_atomically(root / FILE, text.encode())
         if params["json"]:
-            print(
-                json.dumps(
-                    {"file": FILE, "up_to_date": not stale, "written": stale and not params["check"], **_as_json(root, changed)}, indent=1
-                )
-            )
+            told = {"file": FILE, "up_to_date": not stale, "written": stale and not params["check"], **_as_json(root, changed)}
+            print(json.dumps({**told, "missing": {str(label): reason for label, reason in pins.missing.items()}}, indent=1))
         else:
-            print(*_told(new, changed if old != Lock() else [], stale, params["check"]), sep="\n")
+            print(*_told(new, changed if old != Lock() else [], stale, params["check"]), *_missing(new, pins.missing), sep="\n")
         return 1 if stale and params["check"] else 0
 
 
@@ -74,7 +76,7 @@ def _whole(build: Build, old: Lock, found: Present) -> Lock:
         sources=known.sources,
         platforms={**{group: old.platforms[group] for group in found.elsewhere if group in old.platforms}, **known.platforms},
         toolchains={**{group: old.toolchains[group] for group in found.elsewhere if group in old.toolchains}, **known.toolchains},
-        outputs={label: each for label, each in old.outputs.items() if label in there},
+        outputs={**{label: each for label, each in old.outputs.items() if label in there}, **known.outputs},
     )
 
 
@@ -95,10 +97,10 @@ def read_lock(root: Path) -> Lock:
         raise InvalidCommand(f"{FILE} {error}") from None
 
 
-def refuse_unlocked(root: Path, build: Build, wanted: Sequence[Label]) -> Lock:
-    """The lock, when all that these targets, given with all they depend on, are made from is as it has it.
+def refuse_unlocked(root: Path, build: Build, wanted: Sequence[Label]) -> None:
+    """Raise doit's InvalidCommand unless all that these targets, given with all they depend on, are made from is as it is locked.
 
-    Raises doit's InvalidCommand, saying what is not, and since when.
+    It says what is not, and since when.
     """
     lock = read_lock(root)
     with user_errors():
@@ -109,7 +111,6 @@ def refuse_unlocked(root: Path, build: Build, wanted: Sequence[Label]) -> Lock:
         if len(found) > _SHOWN:
             lines.append(f"  and {len(found) - _SHOWN} more, which doit lock --check lists")
         raise InvalidCommand("\n".join([*lines, "Put back what was locked, or take over what there is with doit lock"]))
-    return lock
 
 
 def _described(root: Path, each: Difference) -> str:
@@ -142,6 +143,12 @@ def _told(lock: Lock, changed: Sequence[Difference], stale: bool, check: bool) -
         yield f"{FILE} is up to date: {held}"
     else:
         yield f"{FILE} is not up to date: run doit lock" if check else f"{FILE}: {held}"
+
+
+def _missing(lock: Lock, missing: Mapping[Label, str]) -> Iterator[str]:
+    for label, reason in missing.items():
+        kept = "what is locked of it stays" if str(label) in lock.outputs else "it is not locked"
+        yield f"{label} cannot be made again as it was, and {reason}; {kept}"
 
 
 def _as_json(root: Path, changed: Iterable[Difference]) -> Mapping[str, Any]:

@@ -27,6 +27,7 @@ from enginewright.workspace.settings import Settings, read_settings
 from enginewright.workspace.shared_cache import read_cache_settings
 
 if TYPE_CHECKING:
+    from enginewright.execute.locked import Pin
     from enginewright.graph.rule import Defaults
 
 
@@ -36,12 +37,13 @@ def open_build(
     snapshot: Snapshot | None = None,
     processes: int = 1,
     options: Mapping[str, Any] | None = None,
+    pins: Mapping[str, Pin] | None = None,
 ) -> Build:
     """Load and analyse the workspace at ``root``; with ``look_only``, to change nothing in it.
 
     ``processes`` is how many processors actions may take at once. ``snapshot`` is the workspace's, when it has been opened
     already; it is opened again if another build has replaced it since. ``options`` are those of the command line for what is beyond
-    this machine. Raises doit's exceptions for what a user got wrong.
+    this machine; ``pins`` are the results that a locked build must take. Raises doit's exceptions for what a user got wrong.
     """
     # Tens of thousands of objects are made that stay until the end, and little garbage: Python's default goes through all of it often.
     gc.set_threshold(100_000)
@@ -56,7 +58,11 @@ def open_build(
         loaded = recall(snapshot) or _load(root, settings, snapshot)
         cache = read_cache_settings(root, settings.remote, os.environ, options or {})
         sharing = None if look_only else open_sharing(root, cache, settings.store, {})
-        return Build(root, loaded, settings.store, snapshot, processes, look_only, workers, sharing, cache.download)
+        if pins is None:
+            return Build(root, loaded, settings.store, snapshot, processes, look_only, workers, sharing, cache.download)
+        from enginewright.execute.locked import LockedBuild
+
+        return LockedBuild(pins, root, loaded, settings.store, snapshot, processes, look_only, workers, sharing, cache.download)
 
 
 def _load(root: Path, settings: Settings, snapshot: Snapshot) -> Loaded:

@@ -164,6 +164,11 @@ class Sharing:
         listing = encode_tree([Entry(each.path, each.executable, each.digest) for each in files])
         return Output(artifact.path, self._store.add_bytes(listing), sum(each.size for each in files), tree=True)
 
+    def claim(self, digest: str, strong: str, size: int) -> None:
+        """Take somebody's word for the SHA-256 and the size of the bytes with this digest, by which the cache can be asked for them."""
+        if self._known.get(digest) is None:
+            self._claims.note(digest, strong, size)
+
     def offers(self, digest: str, tree: bool) -> bool:
         """Whether the cache had all the bytes of an output when it was last asked, so far as they are not in the store."""
         blobs = self._blobs(digest, tree)

@@ -46,6 +46,14 @@ class Material:
         """The action key: XXH3-128 over the canonical encoding, 32 hexadecimal digits."""
         return xxhash.xxh3_128_hexdigest(encode(vars(self)))
 
+    def recipe(self) -> str:
+        """The same over all but platform and toolchain.
+
+        A machine that cannot run an action, and so has no toolchain for it, can tell by this whether a result is the right one.
+        """
+        covered = {name: value for name, value in vars(self).items() if name not in ("platform", "toolchain")}
+        return xxhash.xxh3_128_hexdigest(encode(covered))
+
 
 def material(
     action: Action,

@@ -22,8 +22,9 @@
 ``sources`` are those that a BUILD.py pins or takes from outside the workspace, bases of images too; the rest is Git's. ``platforms`` and
 ``toolchains`` are the system, processor and Python, and the versions of the distributions, that actions run with: ``any`` of those that
 run on any machine, ``sm_90`` of those that need a GPU of that architecture, which another machine knows. ``outputs`` are targets that
-do not come out the same when they are built twice: how near they come (``class``), the action key, the recipe (`recipe`), and each
-output by its SHA-256, its size in bytes, and the XXH3-128 by which the store has it. A folder's digests are those of its listing.
+do not come out the same when they are built twice: how near they come (``class``), the action key, its recipe
+(`enginewright.graph.key.Material.recipe`), and each output by its SHA-256, its size in bytes, and the XXH3-128 by which the store has
+it. A folder's digests are those of its listing.
 """
 
 from __future__ import annotations
@@ -33,10 +34,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import xxhash
-
-from enginewright.graph.encoding import encode
-from enginewright.graph.key import Material
 from enginewright.workspace.toml import quoted, read_toml
 
 FILE = "build.lock"
@@ -97,16 +94,6 @@ class Difference(NamedTuple):
     locked: str
     found: str
     group: str = ""
-
-
-def recipe(material: Material) -> str:
-    """What an action's key covers but for platform and toolchain: 32 hexadecimal digits.
-
-    A machine that cannot run an action, and so has no toolchain for it, can tell by this whether a result is still the right one.
-    """
-    return xxhash.xxh3_128_hexdigest(
-        encode({name: value for name, value in vars(material).items() if name not in ("platform", "toolchain")})
-    )
 
 
 def differences(lock: Lock, found: Lock) -> list[Difference]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from enginewright.errors import DeclarationError
 from enginewright.execute.installation import Installation
-from enginewright.execute.platform import host_platform
+from enginewright.execute.platform import gpus, host_platform
 from enginewright.graph.action import Action, Artifact
 from enginewright.graph.dag import Graph, Target
 from enginewright.graph.label import Label
@@ -45,6 +45,9 @@ def look(root: Path, graph: Graph, labels: Iterable[Label], installation: Instal
             if name not in sources:
                 sources[name] = f"sha256:{_sha256(root, target, artifact)}"
         group = target.action.requires.get("gpu", ANY)
+        if group != ANY and group not in gpus():
+            elsewhere.add(group)
+            continue
         try:
             versions = installation.toolchain(target.action.packages).versions
         except LookupError as error:
