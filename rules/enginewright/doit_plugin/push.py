@@ -73,7 +73,7 @@ class PushCommand(Command):
                 places = Places(Path.cwd())
                 for label, to in jobs:
                     started = time.monotonic()
-                    mounts = partial(_mount_from, places, to, params["mount_from"])
+                    mounts = partial(mount_from, places, to, params["mount_from"])
                     pushed = push(client, layouts[label], to, mounts, shown.watch, params["jobs"])
                     shown.close()
                     places.add(to, pushed.outcomes)
@@ -118,7 +118,8 @@ def check_templates(templates: Sequence[str]) -> None:
                 raise InvalidCommand(f"--to {template}: {{{name}}} stands for nothing; there are {{package}} and {{name}}")
 
 
-def _mount_from(places: Places, to: Reference, named: str, digest: str) -> str | None:
+def mount_from(places: Places, to: Reference, named: str, digest: str) -> str | None:
+    """The repository that has a blob already, so far as is known; the one that was ``named`` where nothing is."""
     other = places.known(to, digest) or named
     return other if other and other != to.repository else None
 

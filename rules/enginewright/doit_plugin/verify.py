@@ -25,6 +25,7 @@ from enginewright.doit_plugin.session import lock, open_build, select, user_erro
 from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.errors import ActionError, WorkspaceError, in_words
 from enginewright.execute.build import Build, Status
+from enginewright.execute.locked import Pin
 from enginewright.execute.memory import STATE
 from enginewright.graph.label import Label
 from enginewright.release.verify import Verified, as_json, keep, verify
@@ -38,7 +39,7 @@ _OPT_DEPS = {
     "name": "deps", "short": "", "long": "deps", "type": bool, "default": False,
     "help": "also build again all that the targets depend on",
 }  # fmt: skip
-_OPT_REQUIRE = {
+OPT_REQUIRE = {
     "name": "require", "short": "", "long": "require", "type": str, "default": NUMERICAL,
     "choices": ((BIT, "the same bytes"), (NUMERICAL, "or the same within tolerance"), (NONE, "anything that builds")),
     "help": "the least that is asked of every target, or the exit code is 1 [default: %(default)s]",
@@ -71,7 +72,7 @@ class VerifyCommand(Command):
         " show it. Exit codes: 0 all are as good as --require, 1 one is not, or its action failed; 3 an error before anything ran."
     )
     execute_tasks = True
-    cmd_options = (OPT_PROCESSES, _OPT_DEPS, _OPT_REQUIRE, OPT_JSON)
+    cmd_options = (OPT_PROCESSES, _OPT_DEPS, OPT_REQUIRE, OPT_JSON)
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Verify what ``args`` select."""
@@ -89,18 +90,21 @@ class VerifyCommand(Command):
         seconds = time.monotonic() - started
         if params["json"]:
             print(json.dumps(_as_json(done, seconds), indent=1))
-        print(_summary(done, seconds), file=out)
+        print(summary_of(done, seconds), file=out)
         return 1 if done.failed or done.below(params["require"]) else 0
 
 
-def verify_selection(args: Sequence[str], processes: int, deps: bool, out: TextIO) -> Verification:
+def verify_selection(
+    args: Sequence[str], processes: int, deps: bool, out: TextIO, pins: Mapping[str, Pin] | None = None, again: bool = True
+) -> Verification:
     """Verify the targets that ``args`` select, which are up to date; with ``deps``, those they depend on too.
 
+    What ``pins`` has is taken as it is there. Without ``again``, what was verified before is not built once more.
     Raises doit's InvalidCommand where one that is named cannot be built here, and KeyboardInterrupt once all is cleaned up.
     """
     root = Path.cwd()
     with lock(root):
-        build = open_build(root, processes=processes)
+        build = open_build(root, processes=processes, pins=pins)
         done = Verification()
         try:
             chosen = select(build, args)
@@ -112,12 +116,17 @@ def verify_selection(args: Sequence[str], processes: int, deps: bool, out: TextI
             for label in actions:
                 outcome = build.outcomes.get(label)
                 skipped = outcome.reason if outcome is not None and outcome.status is Status.SKIPPED else ""
+                if pins and str(label) in pins:
+                    skipped = "is taken as it is locked"
                 if reason := skipped or build.unmet(build.graph.targets[label]):
                     done.skipped[label] = reason
             for label in (Label.parse(text) for text in args if ":" in text):
-                if label in done.skipped:
+                if label in done.skipped and pins is None:
                     raise InvalidCommand(f"{label} {done.skipped[label]}")
-            _verify_all(build, [label for label in actions if label not in done.skipped], processes, done, out)
+            waiting = [label for label in actions if label not in done.skipped]
+            if not again:
+                waiting = [label for label in waiting if not build.reproducibilities.get(build.last_key(label))]
+            _verify_all(build, waiting, processes, done, out)
         finally:
             build.close(args)
     return done
@@ -190,7 +199,8 @@ def _differences(build: Build, found: Verified) -> Iterator[str]:
             yield f"{'':21}and more, which --json lists"
 
 
-def _summary(done: Verification, seconds: float) -> str:
+def summary_of(done: Verification, seconds: float) -> str:
+    """The last line of a verification."""
     counts = Counter(each.reproducible for each in done.found.values())
     classes = ", ".join(f"{each} {counts[each]}" for each in CLASSES)
     return f"{classes}, failed {len(done.failed)}, skipped {len(done.skipped)} in {seconds:.1f} s"

@@ -1,0 +1,261 @@
+"""``doit release``: an image from its lock to its signature in a registry, and what that was made of; and whether it can be made again."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from doit.exceptions import InvalidCommand
+
+from enginewright.doit_plugin.build import OPT_PROCESSES
+from enginewright.doit_plugin.built import bring_up_to_date, outputs_of
+from enginewright.doit_plugin.command import Command, interrupted
+from enginewright.doit_plugin.lock import read_lock
+from enginewright.doit_plugin.push import destinations, mount_from
+from enginewright.doit_plugin.pushed import Places
+from enginewright.doit_plugin.session import open_build, user_errors
+from enginewright.doit_plugin.sign import said_of
+from enginewright.doit_plugin.transfers import TRANSFER_OPTIONS, Transfers, check_transfer_options
+from enginewright.doit_plugin.verify import OPT_REQUIRE, summary_of, verify_selection
+from enginewright.doit_plugin.why import OPT_JSON
+from enginewright.errors import ActionError
+from enginewright.execute.build import Build
+from enginewright.graph.label import Label
+from enginewright.release import record
+from enginewright.release.lock import FILE, Lock
+from enginewright.release.pins import pins_of
+from enginewright.store.files import write_atomically
+from enginewright.workspace.settings import read_settings
+
+if TYPE_CHECKING:
+    from enginewright.oci.registry.client import Client
+    from enginewright.oci.registry.reference import Reference
+
+_KINDS = ("provenance", "sbom", "scan", "sign")
+"""The rules whose targets belong to a release of an image."""
+
+_NAMED_BY = {"provenance": "subject", "sbom": "image", "scan_findings": "image", "sign": "subject"}
+"""The attribute that names the image."""
+
+_OPT_TO = {
+    "name": "to", "short": "", "long": "to", "type": str, "default": "",
+    "help": "where: REGISTRY/NAME:TAG",
+}  # fmt: skip
+_OPT_KEY = {
+    "name": "key", "short": "", "long": "key", "type": str, "default": "",
+    "help": "another private key than the declared one: file:PATH or env:NAME",
+}  # fmt: skip
+_OPT_OUTPUT = {
+    "name": "output", "short": "o", "long": "output", "type": str, "default": "release.json",
+    "help": "the file that names every digest [default: %(default)s]",
+}  # fmt: skip
+_OPT_CHECK = {
+    "name": "check", "short": "", "long": "check", "type": str, "default": "",
+    "help": "release nothing: build what this release.json is of again, and say what is identical",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Release:
+    """What belongs together: the image, the scans and statements that are about it, and its sign() target, if there is one."""
+
+    image: Label
+    statements: Sequence[Label]
+    sign: Label | None
+
+
+class ReleaseCommand(Command):
+    """Puts the other commands in a row. Each finds done what it did before, so a release can be repeated, or go on where it broke off."""
+
+    name = "release"
+    doc_purpose = "build an image as locked, verify, scan, describe, push and sign it; or check a release by building it again"
+    doc_usage = "LABEL --to REGISTRY/NAME:TAG | --check release.json"
+    doc_description = (
+        f"Builds the image from what {FILE} has and nothing else; builds each target that it is made of again, unless that was done before,"
+        " and compares; builds the provenance(), sbom() and scan() targets that name the image, where a finding ends it; pushes; signs as a"
+        " sign() target says; and writes release.json, with the SHA-256 of everything. A second time there is nothing to"
+        " do. With --check, another machine builds it all again, and says what is identical. Exit codes: 0 released, or identical; 1 not;"
+        " 3 an error before anything ran."
+    )
+    execute_tasks = True
+    cmd_options = (_OPT_TO, _OPT_KEY, _OPT_OUTPUT, _OPT_CHECK, OPT_REQUIRE, OPT_PROCESSES, *TRANSFER_OPTIONS, OPT_JSON)
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Release the one image in ``args``, or check a release."""
+        if bool(params["check"]) == bool(args or params["to"]):
+            raise InvalidCommand(
+                "doit release: an image and where it goes: doit release images/minilm:image --to ghcr.io/team/minilm:1.0; or --check"
+            )
+        if params["num_process"] < 1:
+            raise InvalidCommand(f"-n {params['num_process']}: at least one action must run at a time")
+        self.load_settings(params)
+        try:
+            return _check(params) if params["check"] else _release(params, args)
+        except KeyboardInterrupt:
+            return interrupted()
+
+
+def _release(params: Any, args: list[str]) -> int:
+    if len(args) != 1 or ":" not in args[0] or not params["to"]:
+        raise InvalidCommand("doit release: one image, and where it goes: doit release images/minilm:image --to ghcr.io/team/minilm:1.0")
+    root, ca = Path.cwd(), check_transfer_options(params, "release")
+    layouts = outputs_of(args, ("layout",), "image: name an image() or an image_index()")
+    ((label, to),) = destinations(list(layouts), [params["to"]])
+    lock = read_lock(root)
+    release = _about(open_build(root, look_only=True), label)
+    key = _private_key(release, params["key"])
+    for kind in _missing(release):
+        print(f"{label} has no {kind}(): it is released without", file=sys.stderr)
+    if code := _built_and_verified(release, lock, params, again=False):
+        return code
+    from enginewright.oci.push import push
+    from enginewright.oci.registry.client import Client
+    from enginewright.oci.registry.transport import Access
+
+    shown = Transfers(sys.stderr)
+    client = Client(Access(params["plain_http"], ca), shown.note)
+    try:
+        with user_errors():
+            places = Places(root)
+            pushed = push(client, layouts[label], to, partial(mount_from, places, to, ""), shown.watch, params["jobs"])
+            places.add(to, pushed.outcomes)
+            signed, new = _signed(release, client, to, key)
+            targets = _targets(root, release, lock)
+            text = record.render(label, f"{to.name}:{to.selector}", pushed.digest, (root / FILE).read_bytes(), signed, targets)
+            output = root / params["output"]
+            changed = not output.exists() or output.read_text(encoding="utf-8") != text
+            if changed:
+                output.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(output, text.encode())
+    except ActionError as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 1
+    finally:
+        shown.close()
+    done = {"sent": pushed.sent, "new_signatures": new, "written": changed}
+    if params["json"]:
+        print(
+            json.dumps(
+                {"label": str(label), "reference": f"{to.name}:{to.selector}", "digest": pushed.digest, "file": params["output"], **done}
+            )
+        )
+    else:
+        nothing = "" if pushed.sent or new or changed else ", as it was: there was nothing to do"
+        print(f"{label} is {to.name}:{to.selector}@{pushed.digest}{nothing}\n{params['output']} names its {len(targets)} targets")
+    return 0
+
+
+def _about(build: Build, image: Label) -> _Release:
+    """The targets that are about an image."""
+    targets = build.graph.targets
+    named = {label: target.attributes.get(_NAMED_BY.get(target.kind, "")) for label, target in targets.items()}
+    # A scan() judges what its own first half has found in the image.
+    about = [
+        target
+        for label, target in targets.items()
+        if target.kind in _KINDS and str(image) in (named[label], *(named[dep] for dep in target.deps if target.kind == "scan"))
+    ]
+    signs = [each.label for each in about if each.kind == "sign"]
+    if len(signs) > 1:
+        raise InvalidCommand(f"{image} is signed by {' and '.join(map(str, signs))}: one sign() can name an image that is released")
+    return _Release(image, [each.label for each in about if each.kind != "sign"], signs[0] if signs else None)
+
+
+def _missing(release: _Release) -> Iterator[str]:
+    graph = open_build(Path.cwd(), look_only=True).graph
+    kinds = {graph.targets[label].kind for label in release.statements} | ({"sign"} if release.sign else set())
+    return (kind for kind in _KINDS if kind not in kinds)
+
+
+def _private_key(release: _Release, given: str) -> Any:
+    """The key to sign with, asked for before anything runs; None where nothing is signed."""
+    if release.sign is None:
+        return None
+    from enginewright.attest.keys import load_private
+
+    declared = open_build(Path.cwd(), look_only=True).graph.targets[release.sign].attributes["key"]
+    with user_errors():
+        return load_private(given or declared)
+
+
+def _built_and_verified(release: _Release, lock: Lock, params: Any, again: bool) -> int:
+    """Build the image as locked, verify what it is made of, and build what is said about it: its provenance tells what was found."""
+    started = time.monotonic()
+    options = {"num_process": params["num_process"], "locked": True}
+    if code := bring_up_to_date([release.image], **options):
+        return code
+    done = verify_selection([str(release.image)], params["num_process"], True, sys.stderr, pins_of(lock), again)
+    print(summary_of(done, time.monotonic() - started), file=sys.stderr)
+    least = params["require"]
+    for label in done.below(least):
+        print(f"ERROR: {label} is {done.found[label].reproducible} when it is built again, and {least} is asked for", file=sys.stderr)
+    if done.failed or done.below(least):
+        return 1
+    return bring_up_to_date([*release.statements, *filter(None, [release.sign])], **options) if release.statements or release.sign else 0
+
+
+def _signed(release: _Release, client: Client, to: Reference, key: Any) -> tuple[list[str], int]:
+    """Sign the image, which the registry has; the tags of the signatures, and how many are new."""
+    if release.sign is None:
+        return [], 0
+    from enginewright.attest.signature import sign_image
+
+    build = open_build(Path.cwd(), look_only=True)
+    digest, statements = said_of(build, build.graph.targets[release.sign])
+    signed = sign_image(client.repository(to, push=True), digest, key, statements)
+    return list(signed.tags), signed.new
+
+
+def _targets(root: Path, release: _Release, lock: Lock) -> dict[str, Any]:
+    """What the record says of everything but the scans: what they find is another thing each day."""
+    build = open_build(root, look_only=True)
+    labels = [label for label in (release.image, *release.statements) if build.graph.targets[label].kind != "scan"]
+    return record.targets_of(root, read_settings(root).store, build, build.graph.closure(labels), lock)
+
+
+def _check(params: Any) -> int:
+    root, path = Path.cwd(), Path(params["check"])
+    try:
+        released = record.read(path)
+    except OSError as error:
+        raise InvalidCommand(f"--check {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InvalidCommand(f"--check {path} {error}") from None
+    lock = read_lock(root)
+    image = Label.parse(released["label"])
+    layout = outputs_of([str(image)], ("layout",), "image: this is another workspace than the release's")[image]
+    release = _about(open_build(root, look_only=True), image)
+    if code := _built_and_verified(release, lock, params, again=True):
+        return code
+    from enginewright.attest.statement import image_digest
+
+    with user_errors():
+        found = _targets(root, release, lock)
+    rows = dict(_compared(released["targets"], found))
+    digest = image_digest(layout)
+    same = digest == released["digest"] and all(status == "identical" for status in rows.values())
+    if params["json"]:
+        print(json.dumps({"identical": same, "digest": digest, "released": released["digest"], "targets": rows}, indent=1))
+        return 0 if same else 1
+    for label, status in rows.items():
+        known = found.get(label, {}).get("class")
+        print(f"{status:10} {label}" + (f" ({known})" if known else ""))
+    counts = Counter(rows.values())
+    print(", ".join(f"{status} {counts[status]}" for status in ("identical", "differs", "missing", "new")))
+    print(f"{image} is {digest}, {'as released' if digest == released['digest'] else 'and was released as ' + released['digest']}")
+    return 0 if same else 1
+
+
+def _compared(released: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for label in {**found, **released}:
+        if label not in found or label not in released:
+            yield label, "missing" if label in released else "new"
+        else:
+            yield label, "identical" if released[label]["outputs"] == found[label]["outputs"] else "differs"

@@ -1,0 +1,138 @@
+"""A release into a real registry, repeated, refused, and checked from a second clone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from registries import Registry, need, running
+from scanned import declare, write_database
+from throwaway import Workspace
+
+IMAGE = "models/x:image"
+ABOUT = """
+from enginewright import provenance, sign
+
+sbom(name="sbom", image=":image")
+provenance(name="provenance", subject=":image")
+scan(name="scan", image=":image", database="db/trivy.db")
+sign(name="signed", subject=":image", attestations=[":provenance", ":sbom"], key="file:release.pem")
+"""
+PASSWORD = "a password of the tests"
+TARGETS = {f"models/x:{name}" for name in ("onnx", "system", "python", "model", "image", "sbom", "provenance")}
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with running(tmp_path_factory.mktemp("registry") / "registry") as server:
+        yield server
+
+
+@pytest.fixture
+def workspace(empty: Workspace) -> Workspace:
+    """An image with all that is said of it, a database in which nothing is wrong with it, a key, and a lock."""
+    declare(empty, ABOUT)
+    write_database(empty.root / "models/x/db")
+    private, public = empty.root / "release.pem", empty.root / "release.pub"
+    generate = ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-aes256", "-pass", f"pass:{PASSWORD}"]
+    subprocess.run([need("openssl"), *generate, "-out", private], check=True, capture_output=True)
+    subprocess.run([need("openssl"), "pkey", "-in", private, "-passin", f"pass:{PASSWORD}", "-pubout", "-out", public], check=True)
+    empty.environment["ENGINEWRIGHT_KEY_PASSWORD"] = PASSWORD
+    empty.doit("lock")
+    return empty
+
+
+def test_a_release_and_its_check_elsewhere(workspace: Workspace, registry: Registry, tmp_path: Path) -> None:
+    to = f"{registry.host}/team/x:1.0"
+    done = workspace.doit("release", IMAGE, "--to", to)
+    text = workspace.read("release.json")
+    released = json.loads(text)
+    digest = released["digest"]
+    assert done.stdout == f"{IMAGE} is {to}@{digest}\nrelease.json names its 7 targets\n"
+    assert "bit 5, numerical 0, none 0, failed 0, skipped 0" in done.stderr
+    assert released["reference"] == to and released["targets"].keys() == TARGETS
+    assert {each["class"] for label, each in released["targets"].items() if label not in ("models/x:sbom", "models/x:provenance")} == {
+        "bit"
+    }
+    # What others see of it.
+    arguments = ["inspect", "--tls-verify=false", "--format", "{{.Digest}}", f"docker://{to}"]
+    assert subprocess.run([need("skopeo"), *arguments], check=True, text=True, capture_output=True).stdout.strip() == digest
+    shown = workspace.doit("check-signature", to, "--key", "release.pub", "--type", "https://slsa.dev/provenance/v1").stdout
+    assert digest in shown
+    sums = {output["path"]: output["sha256"] for each in released["targets"].values() for output in each["outputs"].values()}
+    path = "build/models/x/system.tar"
+    assert (
+        subprocess.run(["sha256sum", path], cwd=workspace.root, check=True, text=True, capture_output=True).stdout.split()[0] == sums[path]
+    )
+    statement = json.loads(workspace.read("build/models/x/provenance.json"))
+    assert "bit" in json.dumps(statement["predicate"]["buildDefinition"]["internalParameters"])
+
+    # Again: nothing.
+    asked = len(registry.requests())
+    again = workspace.doit("release", IMAGE, "--to", to)
+    assert again.stdout.startswith(f"{IMAGE} is {to}@{digest}, as it was: there was nothing to do\n")
+    assert workspace.read("release.json") == text
+    assert {each.split()[0] for each in registry.requests()[asked:]} <= {"GET", "HEAD"}
+    assert json.loads(workspace.doit("release", IMAGE, "--to", to, "--json").stdout)["sent"] == 0
+
+    # From another clone, with nothing but the files of the repository.
+    clone = workspace.clone(tmp_path / "clone", tmp_path / "another store")
+    checked = clone.doit("release", "--check", "release.json")
+    assert checked.stdout.splitlines()[-2:] == [
+        "identical 7, differs 0, missing 0, new 0",
+        f"{IMAGE} is {digest}, as released",
+    ]
+    assert f"identical  {IMAGE} (bit)" in checked.stdout
+
+    # Which notices what is not the same.
+    clone.write({"models/x/METADATA": clone.read("models/x/METADATA").replace("BSD", "MIT")})
+    differing = json.loads(clone.doit("release", "--check", "release.json", "--json", code=1).stdout)
+    assert not differing["identical"] and differing["digest"] != digest == differing["released"]
+    assert {label for label, status in differing["targets"].items() if status == "differs"} == {
+        "models/x:python", IMAGE, "models/x:sbom", "models/x:provenance",
+    }  # fmt: skip
+
+
+def test_what_keeps_a_release_from_happening(workspace: Workspace, registry: Registry) -> None:
+    to = f"{registry.host}/team/refused:1.0"
+
+    def nothing_is_there() -> bool:
+        return not (registry.folder / "data/docker/registry/v2/repositories/team/refused").exists()
+
+    # A finding.
+    db = workspace.root / "models/x/db"
+    write_database(db, openssl="CVE-2099-0001 HIGH 3.0.9-2")
+    done = workspace.doit("release", IMAGE, "--to", to, code=1)
+    assert "CVE-2099-0001" in done.stderr and nothing_is_there()
+    write_database(db)
+    # A password that is wrong, before anything runs.
+    workspace.environment["ENGINEWRIGHT_KEY_PASSWORD"] = "another"
+    assert "release.pem" in workspace.doit("release", IMAGE, "--to", to, code=3).stderr and nothing_is_there()
+    workspace.environment["ENGINEWRIGHT_KEY_PASSWORD"] = PASSWORD
+    # A lock that says something else; none.
+    lock = workspace.read("build.lock")
+    workspace.write({"build.lock": lock.replace('onnx = "', 'onnx = "0.')})
+    assert "onnx is " in workspace.doit("release", IMAGE, "--to", to, code=3).stderr and nothing_is_there()
+    (workspace.root / "build.lock").unlink()
+    assert "there is no build.lock here" in workspace.doit("release", IMAGE, "--to", to, code=3).stderr
+    workspace.write({"build.lock": lock})
+    # A target that does not come out the same.
+    build = workspace.read("models/x/BUILD.py")
+    chance = 'from enginewright import python_action\npython_action(name="c", function="c.py:c", outputs={"c": "c.txt"})\n'
+    workspace.write({"models/x/BUILD.py": chance + build.replace('"/models/": ":onnx"', '"/models/": ":onnx", "/c": ":c"')})
+    workspace.write({"models/x/c.py": "import os\n\ndef c(inputs, outputs, params):\n    outputs['c'].write_text(os.urandom(8).hex())\n"})
+    done = workspace.doit("release", IMAGE, "--to", to, code=1)
+    assert "ERROR: models/x:c is none when it is built again, and numerical is asked for" in done.stderr and nothing_is_there()
+
+
+def test_mistakes(workspace: Workspace) -> None:
+    assert "an image and where it goes" in workspace.doit("release", code=3).stderr
+    assert "an image and where it goes" in workspace.doit("release", IMAGE, "--to", "h.example/x:1", "--check", "x", code=3).stderr
+    assert "which makes no image" in workspace.doit("release", "models/x:onnx", "--to", "127.0.0.1:1/x:1", code=3).stderr
+    assert "--check release.json: No such file" in workspace.doit("release", "--check", "release.json", code=3).stderr
+    workspace.write({"release.json": '{"format": 1}'})
+    assert "is not the record of a release" in workspace.doit("release", "--check", "release.json", code=3).stderr
