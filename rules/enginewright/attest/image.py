@@ -7,7 +7,7 @@ from pathlib import Path
 
 from enginewright.attest.statement import Resource, resource
 from enginewright.errors import ActionError
-from enginewright.oci.layout import Image, blob_path, read_image, read_images
+from enginewright.oci.layout import Image, blob_path, read_images
 from enginewright.oci.media import BASE_DIGEST, BASE_NAME
 
 
@@ -27,7 +27,10 @@ def created(layout: Path) -> str:
 
 def whole(layout: Path) -> Image:
     """The one image of a layout, all of whose layers are there. Raises ActionError for one that is shallow, and for an index."""
-    image = read_image(layout)
+    images = read_images(layout)
+    if len(images) != 1:
+        raise ActionError(f"the image is an index of {len(images)}: name one of them")
+    (image,) = images
     absent = [layer.digest for layer in image.layers if not blob_path(layout, layer.digest).exists()]
     if absent:
         raise ActionError(
