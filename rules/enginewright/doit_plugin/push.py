@@ -44,9 +44,9 @@ class PushCommand(Command):
     doc_purpose = "build images and push them to a registry: only blobs that it lacks"
     doc_usage = "LABEL | PACKAGE | PACKAGE/... --to REGISTRY/NAME:TAG"
     doc_description = (
-        "Builds the images that are named (bases only by their labels), then asks the registry for each manifest, and sends nothing where it"
-        " is the same. Blobs that another repository of the registry has are mounted. Logins are those of `docker login`. Exit codes: 0 all"
-        " is there, 1 something could not be built or pushed, 3 an error before anything ran."
+        "Builds the images that are named (bases only by their labels), then asks the registry for each manifest, and sends "
+        "nothing where it is the same. Blobs that another repository of the registry has are mounted. Logins are those of "
+        "`docker login`. Exit codes: 0 all is there, 1 something could not be built or pushed, 3 an error before anything ran."
     )
     execute_tasks = True
     cmd_options = (_OPT_TO, _OPT_MOUNT_FROM, *TRANSFER_OPTIONS, OPT_JSON)
