@@ -25,8 +25,12 @@ class SentenceEncoder(BertModel):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """``input_ids`` and ``attention_mask`` are (batch, sequence); the mask is 1 for tokens and 0 for padding."""
-        tokens = super().forward(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        weights = attention_mask.unsqueeze(-1).to(tokens.dtype)
+        weights = attention_mask.unsqueeze(-1).to(self.dtype)
+        # What is added to each score, in the shape that BertModel takes as it is: what it makes of a mask of two dimensions is a
+        # graph of 50 operators, which older parsers do not know all of. In float16 too, 1e4 less makes a weight of 0.
+        scores = (1.0 - weights).transpose(1, 2).unsqueeze(1) * -1e4
+        kinds = torch.zeros_like(input_ids)
+        tokens = super().forward(input_ids=input_ids, attention_mask=scores, token_type_ids=kinds).last_hidden_state
         mean = (tokens * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
         return torch.nn.functional.normalize(mean, dim=1)
 

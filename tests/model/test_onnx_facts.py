@@ -46,6 +46,6 @@ def test_operators_in_branches_count() -> None:
     assert describe(branches)["operators"] == {"Exp": 1, "If": 1, "Relu": 1}
 
 
-@pytest.mark.parametrize(("made", "precision"), [(MIXED, "float16"), (QUANTISED, "float32")])
+@pytest.mark.parametrize(("made", "precision"), [(MIXED, "float16"), (QUANTISED, "int8")])
 def test_precision(made: onnx.ModelProto, precision: str) -> None:
     assert describe(made)["precision"] == precision

@@ -46,7 +46,10 @@ def weight_bytes(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def precision(model: onnx.ModelProto) -> str:
-    """The element type that holds most of the weights' bytes; that of the first output for a model without weights."""
+    """``int8`` of a model that quantises; else the element type that holds most of the weights' bytes, and without weights that of
+    the first output."""
+    if any(node.op_type in _QUANTISED for node in model.graph.node):
+        return "int8"
     sizes = weight_bytes(model)
     return max(sizes, key=lambda dtype: (sizes[dtype], dtype)) if sizes else tensors(model)[-len(model.graph.output)]["dtype"]
 

@@ -7,6 +7,8 @@ on, by measuring kernels there. Each engine has a sidecar (`enginewright.tensorr
 from __future__ import annotations
 
 import re
+import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -24,6 +26,8 @@ from enginewright.tensorrt.backend import DISTRIBUTIONS, RTX, RTX_CAPABILITIES, 
 
 if TYPE_CHECKING:
     import onnx
+
+    from enginewright.tensorrt.backend import Backend
 
 _OF_TENSORRT = ("timing_cache", "version_compatible", "hardware_compatibility")
 """The attributes that mean nothing to TensorRT-RTX."""
@@ -244,20 +248,22 @@ def build(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mappi
     # TensorRT's parser accepts files that are not ONNX at all, and damaged external data.
     model = read_with_data(path, data) if data else read_model(path)
     profiles = [shapes for dims in params["profiles"] if (shapes := _profile(model, dims))]
+    io, precision, types = onnx_facts.tensors(model), onnx_facts.precision(model), onnx_facts.element_types(model)
+    began = time.monotonic()
     backend = backends.load(params["backend"])
     cache = inputs.get("timing_cache", inputs.get("previous/timing_cache"))
-    types = onnx_facts.element_types(model)
     settings = {name: params[name] for name in backends.Settings.__dataclass_fields__}
     plugins = {name: plugin for name, plugin in inputs.items() if name.startswith("plugins/")}
+    float32_nodes = () if backend.strongly_typed or "float16" not in types else onnx_facts.float32_nodes(model)
     built = build_engine(
         backend,
         Request(
-            model=path, arch=params["arch"], external=data is not None, profiles=profiles, settings=backends.Settings(**settings),
-            plugins=list(plugins.values()), types=types,
-            float32_nodes=() if backend.strongly_typed or "float16" not in types else onnx_facts.float32_nodes(model),
+            model=_readable(backend, model, path), arch=params["arch"], external=data is not None, profiles=profiles,
+            settings=backends.Settings(**settings), plugins=list(plugins.values()), types=types, float32_nodes=float32_nodes,
             timing_cache=cache.read_bytes() if cache else b"", pinned="timing_cache" in inputs,
         ),
     )  # fmt: skip
+    print(f"{backend} took {time.monotonic() - began:.2f} s")
     sources = {"onnx": path, **({"data": data} if data else {}), **({"timing_cache": cache} if cache else {})}
     sources |= plugins
     sidecar.write(
@@ -268,8 +274,8 @@ def build(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mappi
             "engine": sidecar.describe_engine(built.engine, params["arch"], backend),
             "device_memory": built.device_memory,
             # An engine may take another type than its model: TensorRT 8 has no int64.
-            "io": [{**tensor, "dtype": built.dtypes.get(tensor["name"], tensor["dtype"])} for tensor in onnx_facts.tensors(model)],
-            "precision": onnx_facts.precision(model),
+            "io": [{**tensor, "dtype": built.dtypes.get(tensor["name"], tensor["dtype"])} for tensor in io],
+            "precision": precision,
             "profiles": profiles,
             "settings": settings,
             "sources": {name: {"sha256": sha256_of(source)} for name, source in sources.items()},
@@ -278,6 +284,19 @@ def build(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mappi
     outputs["engine"].write_bytes(built.engine)
     if built.timing_cache is not None:
         outputs["timing_cache"].write_bytes(built.timing_cache)
+
+
+def _readable(backend: Backend, model: onnx.ModelProto, path: Path) -> Path:
+    """The file ``path`` of a model, or one of the same model in a form that the backend can read."""
+    import onnx
+
+    from enginewright.model.quantised import with_float_weights
+
+    if backend.has_int8_constants or not with_float_weights(model):
+        return path
+    written = Path(tempfile.mkdtemp(), path.name)
+    onnx.save(model, written)
+    return written
 
 
 def _profile(model: onnx.ModelProto, dims: Mapping[str, Sequence[int]]) -> dict[str, tuple[list[int], ...]]:

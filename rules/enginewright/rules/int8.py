@@ -11,6 +11,7 @@ import importlib
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from enginewright.model.samples import Sample
 
 _QUANTISED = ("Conv", "Gemm", "MatMul")
+
+_ON_THEIR_OWN = (
+    "tools.symbolic_shape_infer",
+    *(f"transformers.{name}" for name in ("float16", "shape_infer_helper", "onnx_model", "fusion_utils")),
+)
+"""Each imports those before it."""
 
 _TOLERANCE = Tolerance(cosine=0.99)
 _ADVICE = (
@@ -145,10 +152,12 @@ def _quantise(model: onnx.ModelProto, types: list[str], kept: list[str], samples
 
 
 def _import_quantization() -> Any:
-    """onnxruntime.quantization, which imports modules of onnxruntime.transformers as if each were one on its own.
+    """onnxruntime.quantization, which imports modules of onnxruntime as if each were one on its own.
 
     Among the distributions that an action may import there is none of such a name.
     """
-    for name in ("float16", "onnx_model", "fusion_utils"):  # each imports those before it
-        sys.modules.setdefault(name, importlib.import_module(f"onnxruntime.transformers.{name}"))
+    for module in _ON_THEIR_OWN:
+        # Those for shapes need sympy, which only the versions that import them require.
+        with suppress(ImportError):
+            sys.modules.setdefault(module.rpartition(".")[2], importlib.import_module(f"onnxruntime.{module}"))
     return importlib.import_module("onnxruntime.quantization")

@@ -55,6 +55,11 @@ class Backend:
         return self.name == RTX or self._major >= 10
 
     @property
+    def has_int8_constants(self) -> bool:
+        """Whether weights may be given in int8. Before TensorRT 10, those of a quantised operator are float32."""
+        return self.strongly_typed
+
+    @property
     def has_timing_cache(self) -> bool:
         """Whether builds time kernels at all. TensorRT-RTX takes a cache and never puts anything into it."""
         return self.name != RTX

@@ -1,0 +1,1 @@
+"""What doit loads. The models are put beside the BUILD.py files by prepare.py."""
