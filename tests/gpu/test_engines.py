@@ -7,6 +7,7 @@ The Python has Enginewright and `tensorrt` in it, any version from 8.5 on; for 8
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -46,7 +47,10 @@ def write_net(path: Path, seed: int) -> None:
     from onnx.parser import parse_model
 
     draw = np.random.default_rng(seed)
-    body = "a = Conv <pads = [1, 1, 1, 1]> (x, c) b = Relu(a) d = GlobalAveragePool(b) e = Flatten(d) f = MatMul(e, m) g = Relu(f) y = MatMul(g, n)"
+    body = (
+        "a = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x, c) b = Relu(a) d = GlobalAveragePool(b) e = Flatten(d)"
+        " f = MatMul(e, m) g = Relu(f) y = MatMul(g, n)"
+    )
     model = parse_model(f'<ir_version: 8, opset_import: ["" : 16]> net (float[batch, 16, 32, 32] x) => (float[batch, 8] y) {{ {body} }}')
     for name, shape in (("c", (32, 16, 3, 3)), ("m", (32, 64)), ("n", (64, 8))):
         scale = np.sqrt(np.prod(shape[1:]) if len(shape) > 2 else shape[0])
@@ -82,7 +86,9 @@ class Place:
     def doit(self, *arguments: str, code: int = 0) -> str:
         started = self.start(*arguments)
         said, _ = started.communicate()
-        logs = "".join(f"\n--- {path}\n{path.read_text(errors='replace')[-2000:]}" for path in self.root.glob("build/.enginewright/logs/net/*.log"))
+        logs = "".join(
+            f"\n--- {path}\n{path.read_text(errors='replace')[-2000:]}" for path in self.root.glob("build/.enginewright/logs/net/*.log")
+        )
         assert started.returncode == code, said + logs
         return said
 
@@ -106,7 +112,10 @@ def test_an_engine_is_built_and_run_and_timed(place: Place, precision: str) -> N
     assert facts["precision"] == {"fp32": "float32", "fp16": "float16"}.get(precision, precision)
     assert "timing_cache" not in facts["sources"]
     accuracy = place.read(f"{precision}_accuracy.json")
-    assert accuracy["outputs"]["y"]["samples"] == 8 and accuracy["outputs"]["y"]["cosine"] > {"fp32": 0.9999, "fp16": 0.9999, "int8": 0.98}[precision]
+    assert (
+        accuracy["outputs"]["y"]["samples"] == 8
+        and accuracy["outputs"]["y"]["cosine"] > {"fp32": 0.9999, "fp16": 0.9999, "int8": 0.98}[precision]
+    )
     latency = place.read(f"{precision}_latency.json")
     assert 0 < latency["graph"]["p50_ms"] < 10 and 0 < latency["stream"]["p50_ms"] < 10
     said = place.doit("inspect", f"net:{precision}_engine_{place.arch}")
@@ -159,7 +168,7 @@ def test_two_builds_take_turns(tmp_path: Path) -> None:
         spans += [(line.started + entry.began, line.started + entry.ended) for label, entry in line.targets.items() if "_engine_" in label]
     assert len(spans) == 4
     ordered = sorted(spans)
-    assert all(ended <= began + 0.01 for (_, ended), (began, _) in zip(ordered, ordered[1:])), ordered
+    assert all(ended <= began + 0.01 for (_, ended), (began, _) in itertools.pairwise(ordered)), ordered
 
 
 def test_an_operator_that_is_not_there(tmp_path: Path) -> None:

@@ -88,11 +88,11 @@ class Executor:
                 self._made_sandboxes = Sandboxes(Path(os.path.realpath(self._store.scratch)))
             return self._made_sandboxes
 
-    def _kind(self, warm_up: WarmUp | None, network: bool) -> Kind:
+    def _kind(self, warm_up: WarmUp | None, network: bool, gpu: bool = False) -> Kind:
         namespaced = self.isolation.name == NAMESPACE
         if warm_up is None:
-            return Kind("", frozenset(), namespaced, network, fresh=True)
-        return Kind(warm_up.run, self._installation.toolchain(warm_up.packages).modules, namespaced, network)
+            return Kind("", frozenset(), namespaced, network, gpu, fresh=True)
+        return Kind(warm_up.run, self._installation.toolchain(warm_up.packages).modules, namespaced, network, gpu)
 
     def get_ready(self) -> None:
         """Have the processes that most actions are forked from start up while there is still something else to do."""
@@ -161,7 +161,7 @@ class Executor:
         }
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "wb") as printed:
-            reply = self._workers.run(job, printed, self._kind(action.warm_up, policy.network))
+            reply = self._workers.run(job, printed, self._kind(action.warm_up, policy.network, "gpu" in action.requires))
         if reply["error"] is not None:
             raise ActionError("\n".join([reply["error"], *undeclared_in((reply["error"], end_of(log)), policy)]))
         return reply

@@ -20,12 +20,16 @@ _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = 0x0002_0000, 0x1000
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
 _MOUNT_ATTR_RDONLY, _MS_PRIVATE = 1, 1 << 18
+_MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
 _CAPABILITY_VERSION_3 = 0x2008_0522
 _KEPT_CAPABILITIES = (0, 1, 3, 4)
 """CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID: what root may do to files that it can reach. Without the others
 nothing here can be undone."""
+
+_OF_THE_MACHINE = ("acpi", "bus", "fs", "irq", "scsi", "sys", "sysrq-trigger")
+"""What root could change below /proc that is no process's own, as container runtimes know it."""
 
 _MEMORY = os.path.realpath("/dev/shm")
 """Shared memory, which is where POSIX has it."""
@@ -50,13 +54,18 @@ def prepare(network: bool) -> None:
     _unshare(_CLONE_NEWPID | (0 if network else _CLONE_NEWNET))
 
 
-def close_off() -> None:
+def close_off(gpu: bool = False) -> None:
     """Make all mounts read-only for this process, which has called `prepare` or is forked from one that has.
 
-    What it has open for writing stays open: these are mounts of its own. Raises OSError as `prepare` does.
+    What it has open for writing stays open: these are mounts of its own. With ``gpu`` it is to use CUDA, whose driver looks
+    itself up below /proc by the number it has in its own namespace, and writes there. Raises OSError as `prepare` does.
     """
     _unshare(_CLONE_NEWNS)
     _set_attributes(_AT_FDCWD, "/", _AT_RECURSIVE, set=_MOUNT_ATTR_RDONLY, propagation=_MS_PRIVATE)
+    if gpu:
+        _check("mount", "/proc", _libc.mount(b"proc", b"/proc", b"proc", _MS_NOSUID_NODEV_NOEXEC, None))
+        for name in _OF_THE_MACHINE:
+            _make_read_only(f"/proc/{name}")
     _bound_capabilities()
 
 
@@ -147,6 +156,17 @@ def _uncover(place: str, covered: Mapping[str, int], writable: bool = False) -> 
         _check("move_mount", place, _system_call(_MOVE_MOUNT, tree, "", _AT_FDCWD, place, _MOVE_MOUNT_F_EMPTY_PATH))
     finally:
         os.close(tree)
+
+
+def _make_read_only(place: str) -> None:
+    """Mount a file or folder, if there is such, read-only over itself."""
+    if os.path.exists(place):
+        tree = _check("open_tree", place, _system_call(_OPEN_TREE, _AT_FDCWD, place, _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC))
+        try:
+            _set_attributes(tree, "", _AT_EMPTY_PATH | _AT_RECURSIVE, set=_MOUNT_ATTR_RDONLY)
+            _check("move_mount", place, _system_call(_MOVE_MOUNT, tree, "", _AT_FDCWD, place, _MOVE_MOUNT_F_EMPTY_PATH))
+        finally:
+            os.close(tree)
 
 
 def _set_attributes(start: int, path: str, flags: int = 0, *, set: int = 0, clear: int = 0, propagation: int = 0) -> None:

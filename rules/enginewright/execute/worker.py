@@ -3,8 +3,8 @@
 ``python -m enginewright.execute.worker SOCKET_FD`` is a fork server: it forks a child for each job that it is sent, until the
 other end closes the socket. What it is to know beforehand it reads from standard input, as JSON: ``modules``, those that may be
 imported; ``warm_up``, a function to call first, ``module:function`` or empty; ``namespace``, whether actions are kept in
-namespaces, and ``network``, whether with the network. What an action prints goes to standard output and error, which are its
-log.
+namespaces, and ``network`` and ``gpu``, whether with the network, and with a GPU. What an action prints goes to standard output
+and error, which are its log.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
         _die_with(0)  # as which a parent outside is seen
     warm_up(told["modules"], told["warm_up"])
     if told["namespace"]:
-        namespace.close_off()
+        namespace.close_off(told["gpu"])
     serve(requests)
 
 

@@ -33,6 +33,7 @@ class Kind(NamedTuple):
     modules: frozenset[str]
     namespace: bool
     network: bool
+    gpu: bool = False
     fresh: bool = False
 
 

@@ -7,12 +7,13 @@ on, by measuring kernels there. Each engine has a sidecar (`enginewright.tensorr
 from __future__ import annotations
 
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, fields
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from enginewright.errors import ActionError
 from enginewright.graph.action import Action
@@ -26,8 +27,6 @@ from enginewright.tensorrt.backend import DISTRIBUTIONS, RTX, RTX_CAPABILITIES, 
 
 if TYPE_CHECKING:
     import onnx
-
-    from enginewright.tensorrt.backend import Backend
 
 _OF_TENSORRT = ("timing_cache", "version_compatible", "hardware_compatibility")
 """The attributes that mean nothing to TensorRT-RTX."""
@@ -236,30 +235,27 @@ def build(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mappi
     Raises ActionError with TensorRT's own messages. Run it in a process of its own: after a failure, TensorRT-RTX builds
     other bytes in the same process.
     """
-    from enginewright.model import onnx_facts
-    from enginewright.model.external_data import read_with_data
-    from enginewright.model.onnx_format import read_model
     from enginewright.tensorrt import backend as backends
     from enginewright.tensorrt import sidecar
-    from enginewright.tensorrt.build import Request
+    from enginewright.tensorrt.build import Request, open_builder
     from enginewright.tensorrt.build import build as build_engine
 
     path, data = inputs["model"], inputs.get("data")
-    # TensorRT's parser accepts files that are not ONNX at all, and damaged external data.
-    model = read_with_data(path, data) if data else read_model(path)
-    profiles = [shapes for dims in params["profiles"] if (shapes := _profile(model, dims))]
-    io, precision, types = onnx_facts.tensors(model), onnx_facts.precision(model), onnx_facts.element_types(model)
-    began = time.monotonic()
-    backend = backends.load(params["backend"])
-    cache = inputs.get("timing_cache", inputs.get("previous/timing_cache"))
     settings = {name: params[name] for name in backends.Settings.__dataclass_fields__}
     plugins = {name: plugin for name, plugin in inputs.items() if name.startswith("plugins/")}
-    float32_nodes = () if backend.strongly_typed or "float16" not in types else onnx_facts.float32_nodes(model)
+    cache = inputs.get("timing_cache", inputs.get("previous/timing_cache"))
+    began = time.monotonic()
+    # Both take seconds, and TensorRT does not let other threads run meanwhile.
+    with ProcessPoolExecutor(1, get_context("fork")) as beside:
+        reading = beside.submit(_read, path, data, params["profiles"])
+        backend = backends.load(params["backend"])
+        opened = open_builder(backend, params["arch"], list(plugins.values()))
+        model = reading.result()
     built = build_engine(
-        backend,
+        opened,
         Request(
-            model=_readable(backend, model, path), arch=params["arch"], external=data is not None, profiles=profiles,
-            settings=backends.Settings(**settings), plugins=list(plugins.values()), types=types, float32_nodes=float32_nodes,
+            model=path, external=data is not None, profiles=model.profiles, settings=backends.Settings(**settings), types=model.types,
+            float32_nodes=() if backend.strongly_typed else model.float32_nodes,
             timing_cache=cache.read_bytes() if cache else b"", pinned="timing_cache" in inputs,
         ),
     )  # fmt: skip
@@ -274,9 +270,9 @@ def build(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mappi
             "engine": sidecar.describe_engine(built.engine, params["arch"], backend),
             "device_memory": built.device_memory,
             # An engine may take another type than its model: TensorRT 8 has no int64.
-            "io": [{**tensor, "dtype": built.dtypes.get(tensor["name"], tensor["dtype"])} for tensor in io],
-            "precision": precision,
-            "profiles": profiles,
+            "io": [{**tensor, "dtype": built.dtypes.get(tensor["name"], tensor["dtype"])} for tensor in model.io],
+            "precision": model.precision,
+            "profiles": model.profiles,
             "settings": settings,
             "sources": {name: {"sha256": sha256_of(source)} for name, source in sources.items()},
         },
@@ -286,17 +282,34 @@ def build(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mappi
         outputs["timing_cache"].write_bytes(built.timing_cache)
 
 
-def _readable(backend: Backend, model: onnx.ModelProto, path: Path) -> Path:
-    """The file ``path`` of a model, or one of the same model in a form that the backend can read."""
-    import onnx
+class _Read(NamedTuple):
+    """What building an engine takes to know of its model."""
 
-    from enginewright.model.quantised import with_float_weights
+    profiles: list[dict[str, tuple[list[int], ...]]]
+    io: list[dict[str, Any]]
+    precision: str
+    types: tuple[str, ...]
+    float32_nodes: list[str]
 
-    if backend.has_int8_constants or not with_float_weights(model):
-        return path
-    written = Path(tempfile.mkdtemp(), path.name)
-    onnx.save(model, written)
-    return written
+
+def _read(path: Path, data: Path | None, profiles: Sequence[Mapping[str, Sequence[int]]]) -> _Read:
+    """Check a model, with its external data if it has any. TensorRT's parser accepts files that are not ONNX at all, and damaged data.
+
+    Raises ActionError, also where the model's dynamic dimensions are not those of the profiles.
+    """
+    from enginewright.model import onnx_facts
+    from enginewright.model.external_data import read_with_data
+    from enginewright.model.onnx_format import read_model
+
+    model = read_with_data(path, data) if data else read_model(path)
+    types = onnx_facts.element_types(model)
+    return _Read(
+        profiles=[shapes for dims in profiles if (shapes := _profile(model, dims))],
+        io=onnx_facts.tensors(model),
+        precision=onnx_facts.precision(model),
+        types=types,
+        float32_nodes=onnx_facts.float32_nodes(model) if {"float16", "float32"} <= set(types) else [],
+    )
 
 
 def _profile(model: onnx.ModelProto, dims: Mapping[str, Sequence[int]]) -> dict[str, tuple[list[int], ...]]:

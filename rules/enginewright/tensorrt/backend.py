@@ -22,6 +22,10 @@ DISTRIBUTIONS = {TENSORRT: "tensorrt", RTX: "tensorrt-rtx"}
 RTX_CAPABILITIES = {"sm_75": 0x01, "sm_80": 0x02, "sm_86": 0x04, "sm_89": 0x08, "sm_120": 0x10, "sm_121": 0x20}
 """What TensorRT-RTX builds for, without a GPU, and the bit of an engine's header that says so."""
 
+_PREVIEWED = ("FASTER_DYNAMIC_SHAPES_0805", "DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805")
+"""What TensorRT 8.5 has to be told and later versions do by themselves: without them it computes what transformers are made of by
+cuBLAS, whichever is there."""
+
 HARDWARE_COMPATIBILITY = ("ampere_plus", "same_compute_capability")
 """Which GPUs other than the one it was built on an engine of TensorRT may be for."""
 
@@ -53,11 +57,6 @@ class Backend:
     def strongly_typed(self) -> bool:
         """Whether each layer has the types that the ONNX file gives it. Before TensorRT 10, they are wishes."""
         return self.name == RTX or self._major >= 10
-
-    @property
-    def has_int8_constants(self) -> bool:
-        """Whether weights may be given in int8. Before TensorRT 10, those of a quantised operator are float32."""
-        return self.strongly_typed
 
     @property
     def has_timing_cache(self) -> bool:
@@ -98,6 +97,9 @@ class Backend:
         if self.name == TENSORRT and self._major < 10:
             # An engine must not depend on which cuBLAS and cuDNN happen to be installed; later versions use neither by default.
             config.set_tactic_sources(0)
+            for feature in _PREVIEWED:
+                if hasattr(getattr(trt, "PreviewFeature", None), feature):
+                    config.set_preview_feature(getattr(trt.PreviewFeature, feature), True)
             # Without it, builds of ordinary networks in float32 were seen not to end.
             if hasattr(trt.BuilderFlag, "ENABLE_TACTIC_HEURISTIC"):
                 config.set_flag(trt.BuilderFlag.ENABLE_TACTIC_HEURISTIC)

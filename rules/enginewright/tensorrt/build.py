@@ -9,7 +9,7 @@ import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from enginewright.errors import ActionError
 from enginewright.tensorrt import log as trt_log
@@ -36,11 +36,9 @@ class Request:
     """
 
     model: Path
-    arch: str
     external: bool = False
     profiles: Sequence[Profile] = ()
     settings: Settings = field(default_factory=Settings)
-    plugins: Sequence[Path] = ()
     types: Sequence[str] = ()
     float32_nodes: Sequence[str] = ()
     timing_cache: bytes = b""
@@ -58,25 +56,41 @@ class Built:
     device_memory: int | None = None
 
 
-def build(backend: Backend, request: Request) -> Built:
-    """Build the engine. Raises ActionError with TensorRT's own messages."""
-    if backend.name == RTX and request.arch not in RTX_CAPABILITIES:
-        raise ActionError(
-            f"TensorRT-RTX cannot build for {request.arch} (it builds for {', '.join(RTX_CAPABILITIES)}): leave it out of archs"
-        )
-    trt = backend.module
+class Opened(NamedTuple):
+    """A builder of TensorRT's for one architecture, its logger, and the GPU that it builds on, if it needs one."""
+
+    backend: Backend
+    arch: str
+    builder: Any
+    log: Any
+    gpu: Cuda | None
+
+
+def open_builder(backend: Backend, arch: str, plugins: Sequence[Path] = ()) -> Opened:
+    """Get a builder ready, which takes seconds on a GPU. ``plugins`` are shared libraries with operators.
+
+    Raises ActionError where there can be none, with TensorRT's own messages.
+    """
+    if backend.name == RTX and arch not in RTX_CAPABILITIES:
+        raise ActionError(f"TensorRT-RTX cannot build for {arch} (it builds for {', '.join(RTX_CAPABILITIES)}): leave it out of archs")
     # TensorRT builds for the GPU that is current, and times kernels on it.
-    gpu = Cuda(request.arch) if backend.has_timing_cache else None
-    log = trt_log.new_log(trt)
-    load_plugins(backend, log, request.plugins)
+    gpu = Cuda(arch) if backend.has_timing_cache else None
+    log = trt_log.new_log(backend.module)
+    load_plugins(backend, log, plugins)
     try:
-        builder = trt.Builder(log)
+        return Opened(backend, arch, backend.module.Builder(log), log, gpu)
     except TypeError:  # the binding has nothing to give
         raise log.failure(f"{backend} cannot build here") from None
+
+
+def build(opened: Opened, request: Request) -> Built:
+    """Build the engine. Raises ActionError with TensorRT's own messages."""
+    backend, arch, builder, log, gpu = opened
+    trt = backend.module
     network = builder.create_network(backend.network_flags())
     parser = _parse(trt, network, log, request)
     config = builder.create_builder_config()
-    backend.configure(config, request.arch, request.settings, request.types)
+    backend.configure(config, arch, request.settings, request.types)
     if "OBEY_PRECISION_CONSTRAINTS" in backend.precision_flags(request.types):
         _hold_to_float32(trt, network, request.float32_nodes)
     for profile in request.profiles:
@@ -88,7 +102,7 @@ def build(backend: Backend, request: Request) -> Built:
 
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
-        raise log.failure(f"TensorRT could not build an engine for {request.arch}")
+        raise log.failure(f"TensorRT could not build an engine for {arch}")
     del parser  # it owns weights that the network reads
     values = [network.get_input(i) for i in range(network.num_inputs)] + [network.get_output(i) for i in range(network.num_outputs)]
     dtypes = {value.name: DTYPES.get(value.dtype.name, value.dtype.name.lower()) for value in values}

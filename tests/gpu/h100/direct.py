@@ -33,6 +33,8 @@ if not parser.parse(model.read_bytes()):
 step("parse")
 config = builder.create_builder_config()
 config.set_tactic_sources(0)
+for feature in ("FASTER_DYNAMIC_SHAPES_0805", "DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805"):
+    config.set_preview_feature(getattr(trt.PreviewFeature, feature), True)
 config.set_flag(trt.BuilderFlag.ENABLE_TACTIC_HEURISTIC)
 for flag in options["flags"]:
     config.set_flag(getattr(trt.BuilderFlag, flag))

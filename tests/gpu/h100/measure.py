@@ -5,14 +5,15 @@
 FOLDER is what prepare.py made. The Python that runs this has Enginewright and TensorRT 8.5, and so is CPython 3.10; PYTHON has
 torch, and what the networks import. Each step stands by itself: one that fails is noted, and the others go on.
 
-``engines``: each engine by `doit build`, without and with a timing cache, and by the same calls made directly (direct.py), in turn;
-compared with its reference by its accuracy_test(), timed by its latency_test(). ``tuned``: the weights are changed, and the
-engines built again, from the kept timing cache and, forgotten before, without. ``torch``: the same networks in PyTorch.
+``engines``: each engine by `doit build`, compared with its reference by its accuracy_test(), timed by its latency_test().
+``direct``: the same engine by the same calls to TensorRT (direct.py). ``tuned``: the weights are changed, and the engines built
+again, from the kept timing cache and, forgotten before, without. ``torch``: the same networks in PyTorch.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -20,7 +21,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +67,18 @@ def log_of(folder: Path, label: str) -> Path:
     return folder / "build/.enginewright/logs" / f"{label.replace(':', '/')}.log"
 
 
-def engine(folder: Path, label: str) -> dict[str, float]:
-    """The seconds of an engine's build: of the whole command, of the action, and of TensorRT in it."""
+def engine(folder: Path, label: str) -> dict[str, Any]:
+    """The seconds of an engine's build: of the whole command, of the action, and of TensorRT in it; whether it had a timing cache."""
     report = build(folder, label)
     action = next(each for each in report["actions"] if each["label"] == label)
     assert action["status"] == "built", action
     inside = re.search(r"TensorRT .* took ([\d.]+) s", log_of(folder, label).read_text())
-    return {"command_s": report["seconds"], "action_s": action["seconds"], "tensorrt_s": float(inside[1]) if inside else 0.0}
+    model, name = label.split(":")
+    kept = "timing_cache" in read(folder / f"build/{model}/{name}.json")["sources"]
+    return {
+        "command_s": report["seconds"], "action_s": action["seconds"], "tensorrt_s": float(inside[1]) if inside else None,
+        "from_timing_cache": kept,
+    }  # fmt: skip
 
 
 def read(path: Path) -> Any:
@@ -81,15 +88,6 @@ def read(path: Path) -> Any:
 def direct(folder: Path, model: str, precision: str, cache: Path) -> dict[str, float]:
     """The same engine without Enginewright, in a process of its own, with its seconds."""
     onnx_file = folder / f"build/{model}/{precision}.onnx"
-    if precision == "int8":  # TensorRT 8.5 takes float weights: see enginewright.model.quantised
-        import onnx
-
-        from enginewright.model.quantised import with_float_weights
-
-        readable = onnx.load(onnx_file)
-        if with_float_weights(readable):
-            onnx_file = folder / f"{model}_int8.onnx"
-            onnx.save(readable, onnx_file)
     facts = read(folder / f"build/{model}/{precision}_engine_sm_90.json")
     options = json.dumps({"flags": FLAGS[precision], "profile": facts["profiles"][0]})
     command = [sys.executable, HERE / "direct.py", onnx_file, folder / "direct.engine", cache, options]
@@ -100,65 +98,54 @@ def direct(folder: Path, model: str, precision: str, cache: Path) -> dict[str, f
     return {"command_s": round(time.monotonic() - began, 2), **json.loads(done.stdout.splitlines()[-1])}
 
 
-def one(folder: Path, into: Measurements, model: str, precision: str) -> None:
-    """Everything about one engine."""
+def engines(folder: Path, into: Measurements, model: str, precision: str) -> None:
+    """An engine by its targets: built, compared, timed, inspected."""
     name, keys = f"{model}:{precision}", ("engines", model, precision)
-    label = f"{name}_engine_sm_90"
-    into.add(*keys, "build", value=engine(folder, label))
-    build(folder, f"{name}_accuracy")
+    build(folder, name)  # which needs no GPU
+    into.add(*keys, "build", value=engine(folder, f"{name}_engine_sm_90"))
+    build(folder, f"{name}_accuracy", *(f"{name}_latency_{batch}" for batch in BATCHES))
     into.add(*keys, "accuracy", value=read(folder / f"build/{model}/{precision}_accuracy.json")["outputs"])
     for batch in BATCHES:
-        build(folder, f"{name}_latency_{batch}")
         report = read(folder / f"build/{model}/{precision}_latency_{batch}.json")
         into.add(*keys, "latency", str(batch), value={way: report[way] for way in ("shapes", "stream", "graph")})
-    cache = folder / f"{model}_{precision}.cache"
-    cache.unlink(missing_ok=True)
-    into.add(*keys, "direct", value=direct(folder, model, precision, cache))
-    # Again, both from a timing cache: what is compared is then shorter, and so is what varies.
-    into.add(*keys, "direct_cached", value=direct(folder, model, precision, cache))
     facts = read(folder / f"build/{model}/{precision}_engine_sm_90.json")
     into.add(*keys, "sidecar", value={each: facts[each] for each in ("precision", "device_memory", "engine", "backend")})
-    shown = subprocess.run([DOIT, "inspect", label], cwd=folder, text=True, capture_output=True, check=True).stdout.splitlines()
-    into.add(*keys, "inspect", value=[*[line for line in shown if "  layer" not in line], f"{sum('  layer' in line for line in shown)} layers"])
+    command = [DOIT, "inspect", f"{name}_engine_sm_90"]
+    said = subprocess.run(command, cwd=folder, text=True, capture_output=True, check=True).stdout.splitlines()
+    layers = sum("  layer" in line for line in said)
+    into.add(*keys, "inspect", value=[*[line for line in said if "  layer" not in line], f"{layers} layers"])
 
 
-def engines(folder: Path, into: Measurements) -> None:
-    build(folder, *(f"{model}:{precision}" for model in MODELS for precision in PRECISIONS))  # which needs no GPU
-    for precision in ("fp16", "int8", "fp32"):
-        for model in MODELS:
-            attempt(into, f"engines {model} {precision}", lambda model=model, precision=precision: one(folder, into, model, precision))
+def directly(folder: Path, into: Measurements, model: str, precision: str) -> None:
+    """The same engine without Enginewright, first without a timing cache and then from that of the first."""
+    cache = folder / f"{model}_{precision}.cache"
+    cache.unlink(missing_ok=True)
+    for name in ("direct", "direct_cached"):
+        into.add("engines", model, precision, name, value=direct(folder, model, precision, cache))
 
 
-def tuned(folder: Path, into: Measurements) -> None:
-    """A weights-only change: every float weight moves by a ten-thousandth of itself."""
+def tuned(folder: Path, into: Measurements, model: str, precision: str) -> None:
+    """An engine of other weights, from the kept timing cache and, forgotten before, without."""
+    label = f"{model}:{precision}_engine_sm_90"
+    build(folder, f"{model}:{precision}")
+    into.add("tuned", model, precision, "kept", value=engine(folder, label))
+    subprocess.run([DOIT, "forget", label], cwd=folder, check=True, capture_output=True)
+    into.add("tuned", model, precision, "without", value=engine(folder, label))
+
+
+def change_weights(path: Path) -> None:
+    """Every float weight of a model moves by a ten-thousandth of itself."""
     import numpy as np
     import onnx
     from onnx import numpy_helper
 
-    draw = np.random.default_rng(0)
-    for model in MODELS:
-        path = folder / model / "model.onnx"
-        changed = onnx.load(path)
-        for weight in changed.graph.initializer:
-            values = numpy_helper.to_array(weight)
-            if values.dtype == np.float32 and values.size > 1:
-                weight.CopyFrom(numpy_helper.from_array((values * (1 + 1e-4 * draw.standard_normal(values.shape))).astype(np.float32), weight.name))
-        onnx.save(changed, path)
-    build(folder, *(f"{model}:{precision}" for model in MODELS for precision in PRECISIONS))
-    for model in MODELS:
-        for precision in PRECISIONS:
-            label = f"{model}:{precision}_engine_sm_90"
-            attempt(into, f"tuned {label}", lambda model=model, precision=precision, label=label: into.add(
-                "tuned", model, precision, "kept", value=engine(folder, label)))  # fmt: skip
-    for model in MODELS:
-        for precision in PRECISIONS:
-            label = f"{model}:{precision}_engine_sm_90"
-
-            def without(model: str = model, precision: str = precision, label: str = label) -> None:
-                subprocess.run([DOIT, "forget", label], cwd=folder, check=True, capture_output=True)
-                into.add("tuned", model, precision, "without", value=engine(folder, label))
-
-            attempt(into, f"forgotten {label}", without)
+    draw, changed = np.random.default_rng(), onnx.load(path)
+    for weight in changed.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype == np.float32 and values.size > 1:
+            values = values * (1 + 1e-4 * draw.standard_normal(values.shape)).astype(np.float32)
+            weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.save(changed, path)
 
 
 def attempt(into: Measurements, what: str, step: Callable[[], None]) -> None:
@@ -190,20 +177,27 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where what is measured goes; added to if it is there")
     parser.add_argument("--torch", metavar="PYTHON", help="a Python with torch, for the comparison")
     parser.add_argument("--torch-seconds", type=float, default=600, help="after which no further combination is begun there")
-    parser.add_argument("--only", nargs="+", choices=("engines", "tuned", "torch"), default=("engines", "tuned", "torch"))
+    parser.add_argument("--only", nargs="+", choices=(*STEPS, "torch"), default=(*STEPS, "torch"))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     options = parser.parse_args()
-    folder, into = options.folder.resolve(), Measurements(options.json.resolve())
+    folder, file = options.folder.resolve(), options.json.resolve()
+    into = Measurements(file)
     into.add("conditions", value=conditions())
-    steps: Sequence[str] = options.only
-    if "engines" in steps:
-        attempt(into, "engines", lambda: engines(folder, into))
-    if "torch" in steps and options.torch:
-        beside = into._path.with_name("torch.json")
-        subprocess.run([options.torch, HERE / "torch_latency.py", folder, beside, str(options.torch_seconds)])
-        attempt(into, "torch", lambda: into.add("torch", value=read(beside)))
-    if "tuned" in steps:
-        attempt(into, "tuned", lambda: tuned(folder, into))
+    for name in options.only:
+        if name == "torch" and options.torch:
+            beside = file.with_name("torch.json")
+            subprocess.run([options.torch, HERE / "torch_latency.py", folder, beside, str(options.torch_seconds)])
+            attempt(into, "torch", lambda beside=beside: into.add("torch", value=read(beside)))
+        elif name in STEPS:
+            if name == "tuned":
+                for model in options.models:
+                    change_weights(folder / model / "model.onnx")
+            for model, precision in itertools.product(options.models, options.precisions):
+                attempt(into, f"{name} {model} {precision}", partial(STEPS[name], folder, into, model, precision))
 
+
+STEPS: Mapping[str, Callable[[Path, Measurements, str, str], None]] = {"engines": engines, "direct": directly, "tuned": tuned}
 
 if __name__ == "__main__":
     main()

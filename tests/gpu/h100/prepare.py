@@ -68,7 +68,9 @@ def photographs() -> np.ndarray:
     sys.path.insert(0, str(MODELS / "efficientnet_lite0"))
     from photographs import tiles
 
-    files = [Path(str(metadata.distribution("scikit-learn").locate_file(f"sklearn/datasets/images/{name}.jpg"))) for name in ("china", "flower")]
+    files = [
+        Path(str(metadata.distribution("scikit-learn").locate_file(f"sklearn/datasets/images/{name}.jpg"))) for name in ("china", "flower")
+    ]
     return np.concatenate([tiles(file) for file in files])
 
 
