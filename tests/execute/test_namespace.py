@@ -165,6 +165,17 @@ def test_the_rest_of_the_machine_is_as_it_was(sandbox: Sandbox) -> None:
     assert shell(sandbox, *commands) == ["cat\n", "1\n", "", "2\n", ""]
 
 
+def test_an_action_with_a_gpu_finds_itself_below_proc_as_cuda_does(sandbox: Sandbox) -> None:
+    commands = [
+        'read pid _ < /proc/$$/stat; test "$pid" = $$ && echo same',
+        "echo name > /proc/self/comm && cat /proc/$$/comm",
+        "ls /proc | grep -c '^[0-9]'",
+        "echo 1 > /proc/sys/vm/overcommit_memory",
+    ]
+    same, name, processes, refused = shell(sandbox, *commands, requires={"gpu": "sm_90"})
+    assert same == "same\n" and name.strip() and int(processes) < 10 and READ_ONLY in refused
+
+
 @pytest.mark.parametrize("function", ["connect_natively", "connect_by_child"])
 def test_no_connection_arrives(sandbox: Sandbox, listener: socket.socket, function: str) -> None:
     problem = sandbox.problem(function, address=listener.getsockname())
