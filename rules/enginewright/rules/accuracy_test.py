@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
@@ -13,8 +13,8 @@ from enginewright.errors import ActionError
 from enginewright.graph.action import Action
 from enginewright.graph.attributes import AttributeProblem, Needs, Source
 from enginewright.graph.label import Label
-from enginewright.graph.rule import Context, Lookup, Rule, declaration
-from enginewright.rules.engine_run import EngineRun, open_engine, run_action
+from enginewright.graph.rule import Context, declaration
+from enginewright.rules.engine_run import EngineRun, open_engine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,29 +47,12 @@ class AccuracyTest(EngineRun):
         if self.max_abs is not None and self.max_abs < 0:
             raise AttributeProblem("max_abs", f"is {self.max_abs}: expected 0 or more")
 
-    def expand(self, package: str, lookup: Lookup) -> Iterator[Rule]:
-        yield _Resolved(**self.found(lookup))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Resolved(AccuracyTest):
-    """An accuracy test of one engine, whose ``backend`` and ``plugins`` are known."""
-
-    backend: str
-    plugins: tuple[str, ...]
-
-    def action(self, context: Context) -> Action:
+    def run(self, context: Context) -> Action:
         given = self.reference
         reference = context.input(given, "reference") if isinstance(given, Label) else context.source(given)
         params = {"cosine": self.cosine, "max_abs": self.max_abs}
         run = "enginewright.rules.accuracy_test:compare"
-        return run_action(
-            context,
-            self,
-            self.backend,
-            self.plugins,
-            Action("AccuracyTest", run, {"reference": reference}, {}, params, packages=("numpy",)),
-        )
+        return Action("AccuracyTest", run, {"reference": reference}, {}, params, packages=("numpy",))
 
 
 accuracy_test = declaration(AccuracyTest)

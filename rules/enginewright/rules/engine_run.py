@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -27,24 +27,36 @@ class EngineRun(Rule):
     engine: Annotated[Label, Needs("engine")]
     arch: str = ""
 
-    def found(self, lookup: Lookup) -> dict[str, Any]:
-        """The attributes of this declaration, of one engine; its ``backend`` and its ``plugins``."""
+    def expand(self, package: str, lookup: Lookup) -> Iterator[Rule]:
         label, engine = find_engine(self.engine, self.arch, lookup)
-        return {**vars(self), "engine": label, "arch": engine.arch, "backend": engine.backend, "plugins": engine.plugins}
+        found = {"engine": label, "arch": engine.arch, "backend": engine.backend, "plugins": engine.plugins}
+        yield _resolved(type(self))(**{**vars(self), **found})
+
+    def run(self, context: Context) -> Action:
+        """The action, with what is this test's own: inputs beside the engine, parameters, distributions."""
+        raise TypeError(f"{self.kind} does not say what it runs")
 
 
-def run_action(context: Context, test: EngineRun, backend: str, plugins: Iterable[str], action: Action) -> Action:
-    """``action`` with what running the engine of a test takes: it and its sidecar, its plugins, its backend, and a GPU for it."""
+def _resolved(kind: type[EngineRun]) -> type[EngineRun]:
+    """Tests of a kind that have one engine, whose ``backend`` and ``plugins`` are known. In a BUILD.py there are no such attributes."""
+    known = [("backend", str), ("plugins", tuple[str, ...])]
+    made: type[EngineRun] = make_dataclass(kind.__name__, known, bases=(kind,), namespace={"action": _action}, frozen=True, kw_only=True)
+    return made
+
+
+def _action(test: Any, context: Context) -> Action:
+    """What a test runs, with what running its engine takes: it and its sidecar, its plugins, its backend, and a GPU for it."""
+    own: Action = test.run(context)
     beside = Context(test.engine, context.outputs)  # the plugins are files of the engine's package
     return replace(
-        action,
+        own,
         inputs={
             **{name: context.input(test.engine, name) for name in ("engine", "sidecar")},
-            **{f"plugins/{path}": beside.source(path) for path in plugins},
-            **action.inputs,
+            **{f"plugins/{path}": beside.source(path) for path in test.plugins},
+            **own.inputs,
         },
         outputs={"report": context.output(".json")},
-        packages=(DISTRIBUTIONS[backend], *action.packages),
+        packages=(DISTRIBUTIONS[test.backend], *own.packages),
         warm_up=None,  # CUDA does not survive a fork
         requires={"gpu": test.arch},
     )

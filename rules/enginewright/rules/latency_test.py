@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar
 from enginewright.errors import ActionError
 from enginewright.graph.action import Action
 from enginewright.graph.attributes import AttributeProblem, Source
-from enginewright.graph.rule import Context, Lookup, Rule, declaration
-from enginewright.rules.engine_run import EngineRun, open_engine, run_action
+from enginewright.graph.rule import Context, declaration
+from enginewright.rules.engine_run import EngineRun, open_engine
 
 _MODES = {"stream": "without CUDA graphs", "graph": "with CUDA graphs"}
 
@@ -53,23 +53,11 @@ class LatencyTest(EngineRun):
         if self.tolerance < 0:
             raise AttributeProblem("tolerance", f"is {self.tolerance}: expected a fraction, as 0.1 for a tenth")
 
-    def expand(self, package: str, lookup: Lookup) -> Iterator[Rule]:
-        yield _Resolved(**self.found(lookup))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Resolved(LatencyTest):
-    """A latency test of one engine, whose ``backend`` and ``plugins`` are known."""
-
-    backend: str
-    plugins: tuple[str, ...]
-
-    def action(self, context: Context) -> Action:
+    def run(self, context: Context) -> Action:
         params = {name: getattr(self, name) for name in ("p50_ms", "p99_ms", "tolerance", "warmup", "iterations")}
         dims = {**self.dims, **({} if self.batch is None else {"batch": self.batch})}
         baseline = {} if self.baseline is None else {"baseline": context.source(self.baseline)}
-        run = "enginewright.rules.latency_test:measure"
-        return run_action(context, self, self.backend, self.plugins, Action("LatencyTest", run, baseline, {}, {**params, "dims": dims}))
+        return Action("LatencyTest", "enginewright.rules.latency_test:measure", baseline, {}, {**params, "dims": dims})
 
 
 latency_test = declaration(LatencyTest)
