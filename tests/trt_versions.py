@@ -31,6 +31,8 @@ def module(version: str) -> Any:
         NetworkDefinitionCreationFlag=IntEnum("NetworkDefinitionCreationFlag", network, start=0),
         MemoryPoolType=SimpleNamespace(WORKSPACE="workspace"),
     )
+    if version == "8.5.3.1":
+        made.PreviewFeature = IntEnum("PreviewFeature", ["FASTER_DYNAMIC_SHAPES_0805", "DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805"])
     if levels:
         made.HardwareCompatibilityLevel = IntEnum("HardwareCompatibilityLevel", levels, start=0)
     return made
@@ -53,6 +55,7 @@ class Config:
         self.flags: set[str] = set()
         self.tactic_sources: int | None = None
         self.pools: dict[str, int] = {}
+        self.previewed: set[str] = set()
         self.cache: bytes | None = None
         if _KNOWN[version][3]:
             self.builder_optimization_level = 3
@@ -62,6 +65,10 @@ class Config:
 
     def set_tactic_sources(self, sources: int) -> None:
         self.tactic_sources = sources
+
+    def set_preview_feature(self, feature: Any, enabled: bool) -> None:
+        assert enabled
+        self.previewed.add(feature.name)
 
     def set_memory_pool_limit(self, pool: str, size: int) -> None:
         self.pools[pool] = size

@@ -47,6 +47,14 @@ def test_products_are_int8_and_biases_are_not(int8: Conversion, data: Path) -> N
     assert 0.99 < int8.report["outputs"]["y"][1]["cosine"] < 1 and int8.report["reference"] == "the float32 model"
 
 
+def test_a_convolution_says_its_kernel_once_its_weights_are_computed(int8: Conversion, data: Path) -> None:
+    kernel = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 1, 2, 2)
+    shape = np.array([-1, 1, 2, 2], np.int64)
+    small = quantise(int8, data, model("i = Reshape(x, s) c = Conv(i, k) y = Flatten(c)", s=shape, k=kernel))
+    (convolution,) = (node for node in small.graph.node if node.op_type == "Conv")
+    assert {each.name: list(each.ints) for each in convolution.attribute} == {"kernel_shape": [2, 2]}
+
+
 def test_the_bytes_are_the_same_each_time(int8: Conversion, data: Path) -> None:
     assert quantise(int8, data).SerializeToString(deterministic=True) == quantise(int8, data).SerializeToString(deterministic=True)
 

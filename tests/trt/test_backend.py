@@ -58,6 +58,7 @@ def test_a_type_that_a_version_does_not_have() -> None:
 
 def test_no_kernels_of_other_libraries() -> None:
     assert [configured(version).tactic_sources for version in ALL] == [0, 0, None, None, None]
+    assert [len(configured(version).previewed) for version in ALL] == [2, 0, 0, 0, 0]
 
 
 def test_settings() -> None:

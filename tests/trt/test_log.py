@@ -30,6 +30,15 @@ def test_a_timing_that_is_not_in_the_declared_cache() -> None:
     assert advice.startswith("the declared timing_cache has no timing for one of its kernels")
 
 
+def test_a_part_of_a_network_that_takes_cublas() -> None:
+    # As TensorRT 8.5.3.1 said on an H100 without cuBLAS.
+    advice, _ = explain(
+        ["10: [optimizer.cpp::computeCosts::3728] Error Code 10: Internal Error (Could not find any implementation for node"
+         " {ForeignNode[embeddings.token_type_embeddings.weight.../Div_1]}.)"]
+    )  # fmt: skip
+    assert advice.startswith("no kernel fits this part of the network. If the log has warnings of cuBLAS")
+
+
 def test_other_messages_stand_for_themselves_once() -> None:
     assert explain(["a", "b", "a"]) == ["a", "b"]
     assert explain([]) == ["TensorRT gave no reason"]

@@ -110,6 +110,7 @@ def convert(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Map
     types = [each for each in _QUANTISED if each not in excluded.types]
     if not any(node.op_type in types and node.name not in excluded.names for node in model.graph.node):
         raise ActionError(f"{file} has no operator to quantise: none of {', '.join(_QUANTISED)} that exclude_ops leaves")
+    _say_kernel_shapes(model)
     specs = input_specs(model)
     quantised = _quantise(model, types, excluded.names, declared(*located_samples(inputs, params["calibration"]), specs))
     content = canonical_bytes(quantised)
@@ -117,6 +118,16 @@ def convert(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Map
     if "reference" in inputs:
         prove("the int8 model", content, inputs, outputs["parity"], params["gate"], _ADVICE)
     outputs["onnx"].write_bytes(content)
+
+
+def _say_kernel_shapes(model: onnx.ModelProto) -> None:
+    """Write down what a convolution can leave out when its weights are constants, as they are no longer: TensorRT 8 needs it then."""
+    from onnx.helper import make_attribute
+
+    dims = {weight.name: weight.dims for weight in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Conv" and node.input[1] in dims and all(each.name != "kernel_shape" for each in node.attribute):
+            node.attribute.append(make_attribute("kernel_shape", dims[node.input[1]][2:]))
 
 
 def _quantise(model: onnx.ModelProto, types: list[str], kept: list[str], samples: Iterator[Sample]) -> onnx.ModelProto:

@@ -23,8 +23,8 @@ RTX_CAPABILITIES = {"sm_75": 0x01, "sm_80": 0x02, "sm_86": 0x04, "sm_89": 0x08, 
 """What TensorRT-RTX builds for, without a GPU, and the bit of an engine's header that says so."""
 
 _PREVIEWED = ("FASTER_DYNAMIC_SHAPES_0805", "DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805")
-"""What TensorRT 8.5 has to be told and later versions do by themselves: without them it computes what transformers are made of by
-cuBLAS, whichever is there."""
+"""What TensorRT 8.5 calls previews and later versions do by themselves: dynamic shapes by its compiler, as its own log recommends
+for transformers, and no kernels of other libraries in its core."""
 
 HARDWARE_COMPATIBILITY = ("ampere_plus", "same_compute_capability")
 """Which GPUs other than the one it was built on an engine of TensorRT may be for."""

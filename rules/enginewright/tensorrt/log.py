@@ -26,6 +26,11 @@ _ADVICE = (
         " and declare the .timing_cache file that comes out",
     ),
     (
+        r"any implementation for node \{ForeignNode",
+        "no kernel fits this part of the network. If the log has warnings of cuBLAS: TensorRT 8 needs it for such parts, so install"
+        " nvidia-cublas-cu11",
+    ),
+    (
         r"CUDA initialization failure|no CUDA-capable device",
         "this TensorRT finds no GPU that it can use, or a driver that is too old for it",
     ),
