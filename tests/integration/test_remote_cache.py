@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -387,20 +388,20 @@ def test_tls_with_a_token_and_a_certificate_of_the_client(workspace: Workspace, 
 
 
 def test_ctrl_c_while_results_are_written(workspace: Workspace, casd: cacheservers.Server) -> None:
-    faults = Faults()
-    slow = Faults(fails=lambda method, number: method == "UpdateActionResult" and bool(time.sleep(2)))
-    with proxy(casd.address, slow) as address:
-        build = workspace.start("build", f"--remote-cache=grpc://{address}")
+    going_on = threading.Event()
+    faults = Faults(fails=lambda method, number: method == "UpdateActionResult" and not going_on.wait(60))
+    with proxy(casd.address, faults) as address:
+        build = workspace.start("build", f"--remote-cache=grpc://{address}", "--remote-cache-timeout=60")
         deadline = time.monotonic() + 60
-        while not slow.calls["UpdateActionResult"] and time.monotonic() < deadline:
+        while faults.calls["UpdateActionResult"] < 3 and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(1)
         build.send_signal(signal.SIGINT)
-        out, err = build.communicate(timeout=60)
+        out, err = build.communicate(timeout=50)
+        going_on.set()
     assert "Traceback" not in out + err
-    assert build.returncode in (0, 130)
-    assert not faults.calls
-    assert workspace.build().failed == set()
+    assert (build.returncode, "built 3" in out) == (130, True)
+    assert "WARNING: not written to the remote cache: models/x:first and 2 more: the build ended" in err
+    assert workspace.build().up_to_date == ALL
 
 
 def test_what_is_not_installed_is_named(workspace: Workspace, tmp_path: Path) -> None:

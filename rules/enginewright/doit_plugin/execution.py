@@ -55,8 +55,7 @@ def build_selection(args: list[str], params: Mapping[str, Any], snapshot: Snapsh
         try:
             try:
                 code = _run(build, wanted, asked, named, params, out)
-                if unwritten := build.finish(_Waiting()):
-                    code = _report(unwritten, code, params["remote_required"])
+                build.finish(_Waiting())
             finally:
                 build.close(args)
         except KeyboardInterrupt:
@@ -64,6 +63,8 @@ def build_selection(args: list[str], params: Mapping[str, Any], snapshot: Snapsh
         except OSError as error:
             print(f"ERROR: {in_words(error)}", file=sys.stderr)
             code = ERROR
+    if build.sharing is not None and build.sharing.unwritten:
+        code = _report(build.sharing.unwritten, code, build.sharing.cache.required)
     outcomes, settled = _conclude(build, wanted)
     seconds = time.monotonic() - started
     if params["json"]:
@@ -73,8 +74,8 @@ def build_selection(args: list[str], params: Mapping[str, Any], snapshot: Snapsh
         settled = []
     counts = Counter(outcome.status.value for outcome in outcomes)
     counts[Status.UP_TO_DATE.value] += len(settled)
-    if build.traffic is not None:
-        print(_traffic_line(build.traffic), file=out)
+    if build.sharing is not None:
+        print(_traffic_line(build.sharing.cache.traffic), file=out)
     print(summary_line(counts, seconds), file=out)
     return code
 
@@ -198,8 +199,8 @@ def _conclude(build: Build, wanted: list[Label]) -> tuple[list[Outcome], list[La
 
 def _as_json(build: Build, outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
     summary: dict[str, Any] = {status.value.replace(" ", "_"): sum(outcome.status is status for outcome in outcomes) for status in Status}
-    if build.traffic is not None:
-        summary["remote"] = vars(build.traffic)
+    if build.sharing is not None:
+        summary["remote"] = vars(build.sharing.cache.traffic)
     return {**summary, "seconds": round(seconds, 3), "actions": [_action_as_json(build, outcome) for outcome in outcomes]}
 
 

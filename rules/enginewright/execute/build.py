@@ -42,7 +42,6 @@ from enginewright.workspace.sources import locate
 
 if TYPE_CHECKING:
     from enginewright.execute.sharing import Sharing
-    from enginewright.remote.cache import Traffic
 
 _WAIT = 0.05
 """Seconds between two looks at how many results have yet to be written to the shared cache."""
@@ -475,19 +474,16 @@ class Build:
                 self._snapshot.set_target(str(label), Built("", {}))
                 self.suspects.add(label)
 
-    def finish(self, tell: Callable[[int], None]) -> list[tuple[Label, str]]:
-        """Wait until all results are written to the shared cache; those that could not be, and why. ``tell`` is given how many are left."""
-        if self._sharing is None:
-            return []
-        while left := self._sharing.uploading:
+    @property
+    def sharing(self) -> Sharing | None:
+        """The cache that is shared with other machines, if there is one."""
+        return self._sharing
+
+    def finish(self, tell: Callable[[int], None]) -> None:
+        """Wait until all results are written to the shared cache. ``tell`` is given how many are left."""
+        while self._sharing is not None and (left := self._sharing.uploading):
             tell(left)
             time.sleep(_WAIT)
-        return self._sharing.close(wait=True)
-
-    @property
-    def traffic(self) -> Traffic | None:
-        """What this build had of the shared cache; None when it has none."""
-        return self._sharing.cache.traffic if self._sharing else None
 
     def close(self, args: Sequence[str] = ()) -> None:
         """Stop what runs, wait until it has cleaned up after itself, and save what was learnt.
@@ -512,7 +508,7 @@ class Build:
             sync_file_system(self._root)
         self._executor.close()
         if self._sharing is not None:
-            self._sharing.close(wait=False)
+            self._sharing.close()
         self._store.close()
         remember(self._snapshot, self._loaded, unsettled, self.reproducibilities.folder)
         self._snapshot.save()

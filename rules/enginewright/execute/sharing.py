@@ -54,7 +54,8 @@ def platform_properties(requires: Mapping[str, str], properties: Mapping[str, st
 class Sharing:
     """A shared cache, for one build. All methods may be called from any thread, and raise WorkspaceError if the cache is required.
 
-    ``properties`` and ``timeout`` (seconds) are part of every action there, as of those that are executed remotely.
+    ``properties`` and ``timeout`` (seconds) are part of every action there, as of those that are executed remotely. Once it is closed,
+    ``unwritten`` has the results that were not written, and why.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Sharing:
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload")
         self._uploads: list[tuple[Label, Future[str]]] = []
+        self.unwritten: list[tuple[Label, str]] = []
 
     def action(self, label: Label, action: Action, material: Material, inputs: Mapping[str, Input]) -> RemoteAction:
         """An action as other machines know it.
@@ -266,17 +268,14 @@ class Sharing:
         """How many results have yet to be written."""
         return sum(not future.done() for _, future in self._uploads)
 
-    def close(self, wait: bool) -> list[tuple[Label, str]]:
-        """Let go of the cache, once all is written, or, without ``wait``, at once; what was not written, and why."""
-        if not wait:
-            self.cache.lost = self.cache.lost or "the build ended"
-        self._pool.shutdown(wait=wait, cancel_futures=not wait)
+    def close(self) -> None:
+        """Let go of the cache; what has not been written by now is not written."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        left = [label for label, future in self._uploads if not future.done() or future.cancelled()]
+        self.unwritten = [(label, future.result()) for label, future in self._uploads if future.done() and not future.cancelled()]
+        self.unwritten = [(label, reason) for label, reason in self.unwritten if reason] + [(label, "the build ended") for label in left]
         self.cache.close()
         self._store.close()
-        reasons = (
-            (label, "the build ended" if future.cancelled() or not future.done() else future.result()) for label, future in self._uploads
-        )
-        return [(label, reason) for label, reason in reasons if reason]
 
     def _strong(self, digest: str, file: Path) -> Digest:
         known = self._known.get(digest)

@@ -63,7 +63,7 @@ class SharedCache:
         self.writes = writes
         self.lost = ""
         self._adapter = adapter
-        self._required = required
+        self.required = required
         self._tell = tell
         self._failures = 0
         self._told: set[str] = set()
@@ -73,7 +73,7 @@ class SharedCache:
     def reach(self) -> str:
         """Say what the server is, or give it up at once. Raises WorkspaceError when it is required."""
         try:
-            return self._adapter.describe()
+            return self._persist(self._adapter.describe)
         except RemoteError as error:
             self._give_up(str(error))
             return ""
@@ -195,7 +195,8 @@ class SharedCache:
             self.traffic.misses += not hit
 
     def close(self) -> None:
-        """Let go of the server."""
+        """Let go of the server; what is under way fails, and is not tried again."""
+        self.lost = self.lost or "the build ended"
         self._adapter.close()
 
     def _count(self, data: bytes) -> None:
@@ -205,31 +206,41 @@ class SharedCache:
 
     def _attempt(self, call: Callable[[], T], otherwise: T) -> T:
         """The value of a call, made several times if need be; ``otherwise`` when it cannot be had."""
+        if self.lost and self.required:
+            raise WorkspaceError(f"{self.lost} (--remote-required)")
+        if self.lost:
+            return otherwise
+        try:
+            value = self._persist(call)
+        except WrongBytesError:
+            raise
+        except RemoteError as error:
+            self._failed(error)
+            return otherwise
+        self._failures = 0
+        return value
+
+    def _persist(self, call: Callable[[], T]) -> T:
+        """The value of a call, made several times if need be. Raises the RemoteError of the last attempt, or one that will stay."""
         pause = _FIRST_PAUSE
-        for attempt in range(1, _ATTEMPTS + 1):
-            if self.lost:
-                break
+        for _ in range(_ATTEMPTS - 1):
             try:
-                value = call()
-            except WrongBytesError:
-                raise
+                return call()
             except RemoteError as error:
-                if not error.temporary or attempt == _ATTEMPTS:
-                    self._failed(error)
-                    break
-                time.sleep(pause * random.uniform(0.5, 1.5))
-                pause *= 2
-            else:
-                self._failures = 0
-                return value
-        return otherwise
+                if self.lost or not error.temporary:
+                    raise
+            time.sleep(pause * random.uniform(0.5, 1.5))
+            pause *= 2
+        return call()
 
     def _failed(self, error: RemoteError) -> None:
+        if self.lost:  # by another call, meanwhile
+            return
         with self._lock:
             self.traffic.failures += 1
             self._failures += 1
             given_up = error.temporary or self._failures >= (2 if error.slow else _PATIENCE)
-        if given_up or self._required:
+        if given_up or self.required:
             self._give_up(str(error))
         else:
             self._tell_once("failed", f"{error}; what it was needed for is done here")
@@ -237,7 +248,7 @@ class SharedCache:
     def _give_up(self, reason: str) -> None:
         with self._lock:
             first, self.lost = not self.lost, self.lost or reason
-        if self._required:
+        if self.required:
             raise WorkspaceError(f"{reason} (--remote-required)")
         if first:
             self._tell(f"{reason}; the build goes on without the remote cache")

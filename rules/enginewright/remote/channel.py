@@ -46,7 +46,7 @@ class Connection:
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 5_000),  # what a busy server may take to greet; what refuses is tried again sooner
             ("grpc.max_reconnect_backoff_ms", 5_000),
             ("grpc.primary_user_agent", "enginewright"),
             # A proxy from the environment is not for a server on this machine.
