@@ -45,14 +45,14 @@ def free_port() -> int:
 class Registry:
     """A registry that runs: ``host`` is its address, ``log`` what it wrote. It may be stopped and started again."""
 
-    def __init__(self, folder: Path, tls: tuple[Path, Path] | None = None, htpasswd: Path | None = None) -> None:
+    def __init__(self, folder: Path, tls: tuple[Path, Path] | None = None, auth: str = "") -> None:
         self.folder = folder
         self.host = f"127.0.0.1:{free_port()}"
         self.log = folder / "log"
         self._tls = tls
         lines = f"  tls: {{certificate: {tls[0]}, key: {tls[1]}}}" if tls else ""
-        auth = f"auth: {{htpasswd: {{realm: test, path: {htpasswd}}}}}" if htpasswd else ""
         folder.mkdir(exist_ok=True)
+        auth = f"auth: {auth}" if auth else ""
         (folder / "config.yml").write_text(CONFIG.format(root=folder / "data", host=self.host, tls=lines, auth=auth))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -99,9 +99,9 @@ class Registry:
 
 
 @contextmanager
-def running(folder: Path, tls: tuple[Path, Path] | None = None, htpasswd: Path | None = None) -> Iterator[Registry]:
-    """A registry for a while."""
-    registry = Registry(folder, tls, htpasswd)
+def running(folder: Path, tls: tuple[Path, Path] | None = None, auth: str = "") -> Iterator[Registry]:
+    """A registry for a while. ``tls`` are its certificate and key, ``auth`` is what its configuration says of authentication, in YAML."""
+    registry = Registry(folder, tls, auth)
     registry.start()
     try:
         yield registry

@@ -4,9 +4,13 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from enginewright.rules.image import assemble
+from enginewright.rules.layer import write_layer
+from layers import layer_params
 from throwaway import PYPROJECT, Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -46,3 +50,15 @@ def empty(tmp_path: Path) -> Workspace:
     made = Workspace(tmp_path / "workspace", tmp_path / "store", tmp_path / "trace")
     made.write({"dodo.py": "", "pyproject.toml": PYPROJECT})
     return made
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    """An image of one layer of 8 MiB."""
+    (tmp_path / "file").write_bytes(os.urandom(8 << 20))
+    outputs = {"layer": tmp_path / "layer.tar", "descriptor": tmp_path / "layer.json"}
+    write_layer({"file": tmp_path / "file"}, outputs, layer_params({"/file": "file"}))
+    params: dict[str, Any] = {"layers": ["x:layer"], "config": {}, "annotations": {}, "architecture": "amd64", "created": 0}
+    inputs = {"layer_0": outputs["layer"], "descriptor_0": outputs["descriptor"]}
+    assemble(inputs, {"layout": tmp_path / "layout"}, params)
+    return tmp_path / "layout"

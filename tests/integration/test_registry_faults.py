@@ -1,18 +1,14 @@
-"""Pushes to a real registry through a proxy that breaks connections, and to one with a login and a certificate of its own."""
+"""Pushes to a real registry, and pulls from it, through a proxy that breaks connections and gives other answers."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
-import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,11 +20,7 @@ from enginewright.oci.registry import backoff, upload
 from enginewright.oci.registry.client import Client, Repository, digest_of
 from enginewright.oci.registry.errors import RegistryError
 from enginewright.oci.registry.reference import Reference
-from enginewright.oci.registry.transport import Access
-from enginewright.rules.image import assemble
-from enginewright.rules.layer import write_layer
-from layers import layer_params
-from registries import Registry, need, running
+from registries import Registry, running
 from scripted import Fault, Says, Server, proxied
 from throwaway import Workspace
 
@@ -166,18 +158,6 @@ def test_referrers(registry: Registry) -> None:
     assert Client().repository(Reference.parse(f"{registry.host}/none")).tags() == []
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Path:
-    """An image of one layer of 8 MiB."""
-    (tmp_path / "file").write_bytes(os.urandom(8 * MIB))
-    outputs = {"layer": tmp_path / "layer.tar", "descriptor": tmp_path / "layer.json"}
-    write_layer({"file": tmp_path / "file"}, outputs, layer_params({"/file": "file"}))
-    params: dict[str, Any] = {"layers": ["x:layer"], "config": {}, "annotations": {}, "architecture": "amd64", "created": 0}
-    inputs = {"layer_0": outputs["layer"], "descriptor_0": outputs["descriptor"]}
-    assemble(inputs, {"layout": tmp_path / "layout"}, params)
-    return tmp_path / "layout"
-
-
 def test_a_pull_goes_on_where_an_earlier_one_was_interrupted(registry: Registry, layout: Path, tmp_path: Path) -> None:
     to = Reference.parse(f"{registry.host}/image:1")
     digest = push(Client(), layout, to).digest
@@ -218,79 +198,6 @@ def test_a_pull_of_other_bytes(registry: Registry, layout: Path, tmp_path: Path)
     (tmp_path / "other/precious").touch()
     with pytest.raises(Exception, match="has other things in it than an image layout"):
         pull(Client(), to, tmp_path / "other")
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """The certificate of a CA, and a certificate for 127.0.0.1 that it signed, with its key."""
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run([need("openssl"), *arguments], cwd=folder, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=a CA of our own")
-    openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=registry")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
-    openssl("x509", "-req", "-in", "server.csr", *signed, "-out", "server.pem")
-    return folder / "ca.pem", folder / "server.pem", folder / "server.key"
-
-
-HTPASSWD = "user:$2b$04$l93HmajTIDPPZ6axi3tYi.dwHai3EP0jEdP.TzTUcYCrjWf3JqYP.\n"
-"""The password is secret: `htpasswd -nbB -C 4 user secret`, of bcrypt, which the registry wants."""
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory, authority: tuple[Path, Path, Path]) -> Iterator[Registry]:
-    """A registry with TLS, to which user logs in with secret."""
-    folder = tmp_path_factory.mktemp("guarded")
-    (folder / "htpasswd").write_text(HTPASSWD)
-    with running(folder, tls=authority[1:], htpasswd=folder / "htpasswd") as started:
-        yield started
-
-
-def log_in(folder: Path, host: str, password: str) -> None:
-    auth = base64.b64encode(f"user:{password}".encode()).decode()
-    (folder / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
-
-
-def test_a_login_and_a_certificate(guarded: Registry, authority: tuple[Path, Path, Path], layout: Path, tmp_path: Path) -> None:
-    to = Reference.parse(f"{guarded.host}/image:1")
-    ours = Access(ca_file=authority[0])
-    with pytest.raises(RegistryError, match=f"the certificate of {guarded.host} is not trusted .*unable to get local issuer certificate"):
-        push(Client(), layout, to)
-    with pytest.raises(RegistryError, match=f"with 401.*log in with `docker login {guarded.host}`"):
-        push(Client(ours), layout, to)
-    log_in(tmp_path, guarded.host, "wrong")
-    with pytest.raises(RegistryError, match="with 401") as caught:
-        push(Client(ours), layout, to)
-    assert "wrong" not in str(caught.value)
-    log_in(tmp_path, guarded.host, "secret")
-    pushed = push(Client(ours), layout, to)
-    assert set(pushed.outcomes.values()) == {"sent"}
-    assert pull(Client(ours), to, tmp_path / "pulled").reference.digest == pushed.digest
-    command = [need("skopeo"), "inspect", "--creds", "user:secret", "--tls-verify=false", f"docker://{to}"]
-    subprocess.run(command, check=True, capture_output=True)
-
-
-def test_a_base_behind_a_login(
-    empty: Workspace, guarded: Registry, authority: tuple[Path, Path, Path], layout: Path, tmp_path: Path
-) -> None:
-    """The action sees the login and the certificates of whoever builds, and nothing of them is kept."""
-    log_in(tmp_path, guarded.host, "secret")
-    pushed = push(Client(Access(ca_file=authority[0])), layout, Reference.parse(f"{guarded.host}/base:1"))
-    text = f'from enginewright import oci_base\noci_base(name="base", image="{guarded.host}/base@{pushed.digest}")\n'
-    empty.write({"images/x/BUILD.py": text})
-    empty.environment["DOCKER_CONFIG"] = str(tmp_path / "nowhere")
-    assert "is not trusted" in empty.build(code=1).text
-    empty.environment["SSL_CERT_FILE"] = str(authority[0])
-    assert "with 401" in empty.build(code=1).text
-    empty.environment["DOCKER_CONFIG"] = str(tmp_path)
-    assert empty.build().built == {"images/x:base"}
-    secret = base64.b64encode(b"user:secret")
-    kept = [path for folder in (empty.store, empty.root / "build") for path in folder.rglob("*") if path.is_file()]
-    assert kept and not [path for path in kept if secret in path.read_bytes() or str(authority[0]).encode() in path.read_bytes()]
 
 
 def test_ctrl_c(empty: Workspace, registry: Registry) -> None:

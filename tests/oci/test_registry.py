@@ -355,3 +355,12 @@ def test_a_proxy_in_between_does_harm() -> None:
                 repository.read_blob(BLOB)
             assert repository.read_blob(BLOB) == DATA
             assert proxy.lines == [f"GET {BLOB_PATH}"] * 3
+
+
+def test_tokens_that_are_never_good_enough(tmp_path: Path) -> None:
+    """A token service may give out another one each time; that is no reason to ask for ever."""
+    count = iter(range(1000))
+    with repository(lambda asked: tokens(token=f"number {next(count)}")(asked)) as (asked, server, _):
+        with pytest.raises(RegistryError, match="with 401"):
+            asked.get_manifest("1")
+        assert len(server.asked) == 3

@@ -64,21 +64,21 @@ class Client:
 
         Raises as `Transport.send` does, and Transient for a body in pieces that was sent with an authorization that had run out.
         """
-        tried: list[str | None] = []
         authenticator = self._authenticators.setdefault(registry, Authenticator(registry, self._transport.ask))
         ours = origin(url)[1] == origin(self.url(registry, "/"))[1]
-        while True:
+        for again in (True, False):
             authorization = authenticator.header(scopes) if ours else None
             wanted = {"User-Agent": "enginewright", **headers, **({"Authorization": authorization} if authorization else {})}
             response = self._transport.send(method, url, wanted, body)
-            if response.status != 401 or not ours or authorization in tried:
-                return response
-            tried.append(authorization)
+            # One that was given out just now and is refused will not get better: a token service gives out any number of them.
+            if not again or response.status != 401 or not ours:
+                break
             if not authenticator.answer(response.headers.getlist("WWW-Authenticate"), scopes, authorization):
-                return response
+                break
             response.drain_conn()
             if not isinstance(body, (bytes, type(None))):  # some of it is gone
                 raise Transient(f"the authorization for {registry} ran out", 401)
+        return response
 
 
 class Repository:
