@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from registries import need
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -27,3 +29,15 @@ def test_large_benchmark_runs_and_meets_its_targets(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, BENCHMARKS / "large.py", "--quick", "--json", out], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert all(row["met"] for table in json.loads(out.read_text())["tables"] for row in table["rows"]), done.stdout
+
+
+def test_images_benchmark_runs_and_sends_nothing_when_nothing_changed(tmp_path: Path) -> None:
+    need("docker-registry")
+    need("buildah")
+    out = tmp_path / "images.json"
+    command = [sys.executable, BENCHMARKS / "images.py", "--quick", "--json", out, "--peers", "buildah"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    tables = {table["title"]: {row["name"]: row for row in table["rows"]} for table in json.loads(out.read_text())["tables"]}
+    assert {"SHA-256 of the engine", "layer and layout", "buildah"} == tables["engine changed: layer and layout"].keys()
+    assert all(row["met"] for row in tables["nothing changed: into a registry"].values())

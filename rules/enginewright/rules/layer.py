@@ -121,8 +121,9 @@ def _check_paths(attribute: str, paths: Iterable[str], may_end_with_slash: bool)
             raise AttributeProblem(attribute, f"{path!r} is not a path in the image: write it absolute, with no '.', '..' or '//'")
         if path.endswith("/") and not may_end_with_slash:
             raise AttributeProblem(attribute, f"{path!r} is a folder: write it without '/' at its end")
-        if longest := next((part for part in parts if len(part.encode("utf-8", "surrogatepass")) > LONGEST_NAME - len(WHITEOUT)), ""):
-            raise AttributeProblem(attribute, f"{longest[:40] + '...'!r} is too long a name: Linux has room for {LONGEST_NAME} bytes")
+        room = LONGEST_NAME - len(WHITEOUT) * (attribute == "deletes")
+        if longest := next((part for part in parts if len(part.encode("utf-8", "surrogatepass")) > room), ""):
+            raise AttributeProblem(attribute, f"{longest[:40] + '...'!r} is too long a name: there is room for {room} bytes")
 
 
 def _check_target(where: str, path: str, target: str) -> None:
