@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from enginewright.errors import ActionError
-from enginewright.oci.layout import Descriptor, canonical_json, write_image
+from enginewright.oci.layout import Descriptor, blob_path, canonical_json, read_image, write_image
 from enginewright.oci.media import CONFIG, INDEX, LAYER, MANIFEST
 
 CONFIGURATION = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}
@@ -94,3 +95,72 @@ def test_canonical_json() -> None:
     assert canonical_json({"b": [1, "é"], "a": None}) == '{"a":null,"b":[1,"é"]}'.encode()
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical_json(float("nan"))
+
+
+def test_layouts_that_are_read(tmp_path: Path) -> None:
+    layers = [blob(tmp_path / "layer", b"layer")]
+    digest = layers[0][0]["digest"]
+    config = {**CONFIGURATION, "rootfs": {"type": "layers", "diff_ids": [digest]}, "history": [{"created_by": "x:y"}]}
+    written = write_image(tmp_path / "layout", config, layers, {"a": "b"})
+    image = read_image(tmp_path / "layout")
+    assert image.descriptor == written and image.config == config and image.manifest["annotations"] == {"a": "b"}
+    assert (image.diff_ids, image.made_by, image.source) == ([digest], ["x:y"], "")
+    assert [layer.to_json() for layer in image.layers] == [layers[0][0]]
+
+
+ARTIFACT = "application/vnd.example.artifact"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda entry, manifest, config: entry.update(mediaType=ARTIFACT), f"is a {ARTIFACT}, not the manifest of an image"),
+        (
+            lambda entry, manifest, config: entry.update(mediaType="application/vnd.docker.distribution.manifest.v1+json"),
+            "not the manifest",
+        ),
+        (lambda entry, manifest, config: manifest["config"].update(mediaType=ARTIFACT), f"its configuration is a {ARTIFACT}"),
+        (lambda entry, manifest, config: manifest["layers"][0].update(mediaType=ARTIFACT), f"is a {ARTIFACT}, which is no layer"),
+        (lambda entry, manifest, config: config["rootfs"].update(diff_ids=[]), "its manifest has 1 layers, its configuration 0"),
+        (lambda entry, manifest, config: config["rootfs"].update(diff_ids=["../../x"]), "'../../x' is not a SHA-256 digest"),
+        (lambda entry, manifest, config: manifest["layers"][0].update(digest="sha256:../../etc"), "is not a SHA-256 digest"),
+        (lambda entry, manifest, config: manifest.pop("layers"), "it lacks 'layers'"),
+        (lambda entry, manifest, config: config.pop("os"), "it lacks 'os'"),
+        (lambda entry, manifest, config: config.update(rootfs=None), "NoneType"),
+        (lambda entry, manifest, config: manifest.update(layers=[1]), "int"),
+    ],
+)
+def test_layouts_that_are_no_images(tmp_path: Path, change: Callable[..., object], problem: str) -> None:
+    descriptor, path = blob(tmp_path / "layer", b"layer")
+    config: dict[str, Any] = {**CONFIGURATION, "rootfs": {"type": "layers", "diff_ids": [descriptor["digest"]]}}
+    layout = tmp_path / "layout"
+    write_image(layout, config, [(descriptor, path)], {})
+    index = json.loads((layout / "index.json").read_bytes())
+    (entry,) = index["manifests"]
+    manifest = read(layout, entry)
+    change(entry, manifest, config)
+    for named, value in ((manifest["config"], config), (entry, manifest)):
+        data = canonical_json(value)
+        named.update(digest=f"sha256:{hashlib.sha256(data).hexdigest()}", size=len(data))
+        blob_path(layout, named["digest"]).write_bytes(data)
+    (layout / "index.json").write_bytes(canonical_json(index))
+    with pytest.raises(ActionError, match=r"layout is not the layout of an image \(") as caught:
+        read_image(layout)
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["missing", "longer", "changed", "no index", "no JSON", "empty"])
+def test_layouts_that_are_damaged(tmp_path: Path, damage: str) -> None:
+    layout = tmp_path / "layout"
+    manifest = blob_path(layout, write_image(layout, CONFIGURATION, [], {}).digest)
+    if damage == "missing":
+        manifest.unlink()
+    elif damage == "no index":
+        (layout / "index.json").unlink()
+    elif damage in ("no JSON", "empty"):
+        (layout / "index.json").write_text("{" if damage == "no JSON" else '{"manifests": []}')
+    else:
+        content = manifest.read_bytes()
+        manifest.write_bytes(content + b" " if damage == "longer" else content.replace(b"config", b"konfig"))
+    with pytest.raises(ActionError, match=r"layout is not the layout of an image \("):
+        read_image(layout)
