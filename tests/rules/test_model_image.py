@@ -13,6 +13,7 @@ import pytest
 from enginewright.errors import DeclarationError
 from enginewright.graph.dag import Graph, analyse
 from enginewright.graph.label import Label
+from enginewright.oci.layout import read_image, read_images
 from enginewright.rules.model_image import model_image
 from stand_ins import FACTS, build, build_file, engines
 
@@ -109,3 +110,30 @@ def test_a_folder_that_is_none(folder: str) -> None:
 def test_no_engines(label: str, message: str) -> None:
     with pytest.raises(DeclarationError, match=rf"^images/search/BUILD.py:\d+: model_image\(name='image'\): {message}"):
         declared(engines=label)
+
+
+def test_an_image_for_each_architecture(tmp_path: Path) -> None:
+    graph = declared(per_arch=True, compression="gzip", annotations={"org.opencontainers.image.title": "minilm"})
+    build(graph, tmp_path)
+    folder = tmp_path / "build/images/search"
+    images = read_images(folder / "image")
+    assert [image.manifest["annotations"] for image in images] == [
+        {"org.opencontainers.image.title": "minilm", "dev.enginewright.gpu.architecture": arch} for arch in ("sm_80", "sm_89", "sm_120")
+    ]
+    assert [image.entry["annotations"] for image in images] == [image.manifest["annotations"] for image in images]
+    for arch, image in zip(("sm_80", "sm_89", "sm_120"), images):
+        assert read_image(folder / f"image_{arch}").descriptor == image.descriptor
+        engine, top = layers(folder / f"image_{arch}")
+        assert engine.keys() == {f"models/minilm/engine_{arch}.engine", f"models/minilm/engine_{arch}.json"}
+        assert json.loads(top["models/minilm/manifest.json"])["engines"].keys() == {arch}
+        assert {layer.media_type.rpartition(".")[2] for layer in image.layers} == {"tar+gzip"}
+    # A new engine is one new image, and the index.
+    changed = graph.dependents([Label("models/minilm", "engine_sm_80")])
+    assert {label.name for label in changed if label.package == "images/search"} == {
+        "image.layer_sm_80", "image_sm_80.manifest", "image_sm_80.layer_manifest", "image_sm_80", "image",
+    }  # fmt: skip
+
+
+def test_a_compression_that_is_none() -> None:
+    with pytest.raises(DeclarationError, match=r"model_image\(name='image'\): compression: 'lz4' is no compression of layers"):
+        declared(compression="lz4")

@@ -12,6 +12,14 @@ from enginewright.graph.rule import Context, Rule
 from enginewright.oci.compression import CODECS, Compression, parse_compression
 
 
+def check_compression(text: str) -> None:
+    """Raise AttributeProblem for what is no compression; the empty one leaves the choice to the build."""
+    try:
+        parse_compression(text or "none")
+    except ValueError as error:
+        raise AttributeProblem("compression", str(error)) from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayerRule(Rule):
     """A rule that makes a layer.
@@ -27,11 +35,7 @@ class LayerRule(Rule):
     mtime: int | Literal["SOURCE_DATE_EPOCH"] = 0
 
     def check(self) -> None:
-        if self.compression:
-            try:
-                parse_compression(self.compression)
-            except ValueError as error:
-                raise AttributeProblem("compression", str(error)) from None
+        check_compression(self.compression)
         if isinstance(self.mtime, int) and not 0 <= self.mtime < 8**11:
             raise AttributeProblem("mtime", f"{self.mtime} is no time that an archive has room for: expected seconds since 1970")
 
