@@ -89,7 +89,7 @@ def show_image(facts: Facts) -> Iterator[str]:
     if facts["base"]:
         yield f"  base       {facts['base']['name'] or facts['base']['digest']}"
     for name, value in facts["config"].items():
-        yield f"  {name:10} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        yield f"  config     {name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
     for layer in facts["layers"]:
         where = f", not here but in {layer['from']}" if layer["from"] else ""
         yield f"  layer      {layer['digest']}, {show_size(layer['size'])}, {layer['created_by'] or 'made elsewhere'}{where}"
@@ -121,7 +121,8 @@ class _Group(NamedTuple):
 
 def _groups(files: list[Facts]) -> list[_Group]:
     """The contents of a layer as at most `_MOST` paths: the largest folders are taken apart as far as that goes."""
-    whole = [each for each in files if each["kind"] != "folder"] or files
+    parents = {each["path"].rpartition("/")[0] for each in files}
+    whole = [each for each in files if each["kind"] != "folder" or each["path"] not in parents]
     parts: dict[str, list[Facts]] = {"/": whole} if whole else {}
     finished: set[str] = set()
     while open_parts := [path for path in parts if path.endswith("/") and path not in finished]:
