@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from throwaway import DOIT, Workspace
+from throwaway import DOIT, PYPROJECT, Workspace
 
 BUILD = """
 from enginewright import files_layer, image, image_index
@@ -25,17 +25,23 @@ image(name="other", base=":low", layers=[":less"], entrypoint=["/serve"])
 image_index(name="all", images=[":image", ":low"])
 """
 
+SOURCES = {"images/x/BUILD.py": BUILD, "images/x/motd": "hello\n", "images/x/serve.py": "print()\n"}
+
 
 @pytest.fixture
 def workspace(empty: Workspace) -> Workspace:
-    empty.write({"images/x/BUILD.py": BUILD, "images/x/motd": "hello\n", "images/x/serve.py": "print()\n"})
+    empty.write(SOURCES)
     return empty
 
 
-@pytest.fixture
-def built(workspace: Workspace) -> Workspace:
-    workspace.doit("build")
-    return workspace
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with all built, for tests that change nothing in it."""
+    folder = tmp_path_factory.mktemp("images")
+    made = Workspace(folder / "workspace", folder / "store", folder / "trace")
+    made.write({"dodo.py": "", "pyproject.toml": PYPROJECT, **SOURCES})
+    made.doit("build")
+    return made
 
 
 def inspect(workspace: Workspace, *arguments: str) -> dict[str, Any]:
@@ -151,22 +157,18 @@ def test_images_that_differ(built: Workspace) -> None:
     assert diff(built, "images/x:image", "images/x:other", "--layers")["files"] is None
 
 
-def test_a_file_that_differs(built: Workspace, tmp_path: Path) -> None:
-    shutil.copytree(built.root / "build/images/x/image", tmp_path / "old")
-    built.write({"images/x/serve.py": "printf\n\n"})
-    built.doit("build")
-    (file,) = diff(built, str(tmp_path / "old"), "images/x:image")["files"]
+def test_a_file_that_differs(workspace: Workspace, built: Workspace) -> None:
+    workspace.write({"images/x/serve.py": "printf\n\n"})
+    workspace.doit("build", "images/x:image")
+    old = str(built.root / "build/images/x/image")
+    (file,) = diff(workspace, old, "images/x:image")["files"]
     assert (file["path"], file["change"]) == ("/app/serve.py", "changed")
-    assert (
-        "  ~ /app/serve.py  other bytes, 8 bytes  images/x:app\n"
-        in built.doit("diff", str(tmp_path / "old"), "images/x:image", code=1).stdout
-    )
+    assert "  ~ /app/serve.py  other bytes, 8 bytes  images/x:app\n" in workspace.doit("diff", old, "images/x:image", code=1).stdout
 
 
-def test_the_same_files_in_another_compression(built: Workspace, tmp_path: Path) -> None:
-    shutil.copytree(built.root / "build/images/x/image", tmp_path / "old")
-    built.doit("build", "--compression", "zstd")
-    facts = diff(built, str(tmp_path / "old"), "images/x:image")
+def test_the_same_files_in_another_compression(workspace: Workspace, built: Workspace) -> None:
+    workspace.doit("build", "images/x:image", "--compression", "zstd")
+    facts = diff(workspace, str(built.root / "build/images/x/image"), "images/x:image")
     assert [layer["change"] for layer in facts["layers"]] == ["repacked", "repacked"] and facts["files"] == []
     assert len(facts["pull"]["blobs"]) == 3  # the manifest, and no configuration: that knows of no compression
 
