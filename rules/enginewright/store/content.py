@@ -146,6 +146,7 @@ class ContentStore:
             stat = os.stat(blob)
             known = self._checked.get(digest) == Stat.of(stat)
             if stat.st_size >= LINK_FROM and stat.st_mode & 0o777 == mode and link(blob, temporary):
+                known &= os.path.samestat(os.stat(temporary), stat)  # and not one that another build has put there meanwhile
                 good, linked = known or file_digest(temporary) == digest, True
             else:
                 good, linked = _copy(blob, temporary, mode) == digest, False
