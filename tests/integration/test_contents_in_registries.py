@@ -94,3 +94,13 @@ def test_an_image_on_a_base_that_is_in_a_registry(workspace: Workspace, registry
 def test_names_that_a_registry_does_not_know(workspace: Workspace, registry: Registry) -> None:
     assert "team/none" in workspace.refuse("diff", "images/x:image", f"{registry.host}/team/none:v1")
     assert "team/none" in workspace.refuse("inspect", f"{registry.host}/team/none:v1")
+
+
+def test_a_push_in_another_compression(workspace: Workspace, registry: Registry) -> None:
+    name = f"{registry.host}/team/small:v1"
+    workspace.doit("push", "images/x:image", "--to", name, "--compression", "zstd")
+    assert [layer["media_type"].rpartition(".")[2] for layer in inspect(workspace, name)["layers"]] == ["tar+gzip", "tar+zstd"]
+    # What a declaration says stays, and the image that people run is the same: its ID knows of no compression.
+    workspace.doit("build")
+    found = json.loads(workspace.doit("diff", "--json", "images/x:image", name, code=1).stdout)
+    assert [layer["change"] for layer in found["layers"]] == ["same", "repacked"] and found["config"] == {}

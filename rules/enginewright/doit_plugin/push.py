@@ -14,6 +14,7 @@ from typing import Any
 
 from doit.exceptions import InvalidCommand
 
+from enginewright.doit_plugin.build import OPT_COMPRESSION, choose_compression
 from enginewright.doit_plugin.built import bring_up_to_date, outputs_of
 from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.pushed import Places
@@ -49,7 +50,7 @@ class PushCommand(Command):
         "`docker login`. Exit codes: 0 all is there, 1 something could not be built or pushed, 3 an error before anything ran."
     )
     execute_tasks = True
-    cmd_options = (_OPT_TO, _OPT_MOUNT_FROM, *TRANSFER_OPTIONS, OPT_JSON)
+    cmd_options = (_OPT_TO, _OPT_MOUNT_FROM, OPT_COMPRESSION, *TRANSFER_OPTIONS, OPT_JSON)
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Push the images that ``args`` select."""
@@ -58,6 +59,7 @@ class PushCommand(Command):
         ca = check_transfer_options(params, "push")
         check_templates(params["to"])
         self.load_settings(params)
+        choose_compression(params)
         layouts = outputs_of(args, ("layout",), "image: name an image(), image_index() or oci_base()", by_label=("base",))
         jobs = destinations(list(layouts), params["to"])
         if code := bring_up_to_date(layouts):
