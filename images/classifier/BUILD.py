@@ -14,5 +14,5 @@ image(
 
 # What is said of the image, for others to check. To sign it: docs/signatures.md.
 provenance(name="provenance", subject=":image")
-sbom(name="sbom", image=":image", licences={"models/efficientnet_lite0:weights": "Apache-2.0"})
+sbom(name="sbom", image=":image", licenses={"models/efficientnet_lite0:weights": "Apache-2.0"})
 sign(name="signed", subject=":image", attestations=[":provenance", ":sbom"], key="env:SIGNING_KEY")

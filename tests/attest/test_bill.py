@@ -45,16 +45,16 @@ LINEAGE = {
 }  # fmt: skip
 
 
-def test_the_chain_and_its_licences() -> None:
+def test_the_chain_and_its_licenses() -> None:
     parts = {part.ref: part for part in model_parts(LINEAGE, {})}
     assert {ref: part.made_from for ref, part in parts.items()} == {
         "source:dist://d/w.pth": (), "model:m:weights": ("source:dist://d/w.pth",),
         "model:m:onnx": ("model:m:weights",), "model:m:engine_sm_80": ("model:m:onnx",),
     }  # fmt: skip
-    assert {part.licences for part in parts.values()} == {("MIT",)}
+    assert {part.licenses for part in parts.values()} == {("MIT",)}
     assert parts["source:dist://d/w.pth"].package == "pkg:pypi/d@1"
     assert top(list(parts.values())) == ["model:m:engine_sm_80"]
-    declared = {part.name: part.licences for part in model_parts(LINEAGE, {"m:onnx": "Apache-2.0"})}
+    declared = {part.name: part.licenses for part in model_parts(LINEAGE, {"m:onnx": "Apache-2.0"})}
     assert (declared["m:weights"], declared["m:onnx"], declared["m:engine_sm_80"]) == (("MIT",), ("Apache-2.0",), ("Apache-2.0",))
 
 

@@ -17,7 +17,7 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 from scanned import declare
 from throwaway import Workspace
 
-SBOM = 'sbom(name="sbom", image=":image", licences={":onnx": "apache-2.0 or mit"})\n'
+SBOM = 'sbom(name="sbom", image=":image", licenses={":onnx": "apache-2.0 or mit"})\n'
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +75,10 @@ def test_the_same_elsewhere(workspace: Workspace, tmp_path: Path) -> None:
 def test_mistakes(workspace: Workspace, tmp_path: Path) -> None:
     other = workspace.clone(tmp_path / "other")
     declare(other, SBOM.replace("apache-2.0 or mit", "do as you like"))
-    assert "licences['models/x:onnx']: 'do as you like' is no SPDX licence expression" in other.refuse("build")
+    assert "licenses['models/x:onnx']: 'do as you like' is no SPDX licence expression" in other.refuse("build")
     declare(other, SBOM.replace('":onnx"', '":system"'))
     text = other.doit("build", "models/x:sbom", code=1).stdout
-    assert "licences: models/x:system is no checkpoint, ONNX model or engine that models/x:image is made from" in text
+    assert "licenses: models/x:system is no checkpoint, ONNX model or engine that models/x:image is made from" in text
 
 
 def sha256(workspace: Workspace, path: str) -> str:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from enginewright.attest.model_parts import Part, expression, top
+from enginewright.attest.model_parts import Part, combined, top
 
 PREDICATE = "https://cyclonedx.org/bom"
 
@@ -52,15 +52,15 @@ def _component(part: Part) -> dict[str, Any]:
         "hashes": [{"alg": "SHA-256", "content": part.sha256}],
         "properties": [{"name": name, "value": value} for name, value in sorted(properties.items())],
     }
-    if part.licences:
-        component["licenses"] = _licences(part.licences)
+    if part.licenses:
+        component["licenses"] = _licenses(part.licenses)
     if part.package:
         component["purl"] = part.package
     return component
 
 
-def _licences(licences: Sequence[str]) -> list[dict[str, Any]]:
+def _licenses(licenses: Sequence[str]) -> list[dict[str, Any]]:
     """One expression, or names: the schema has no list of several expressions."""
-    if all(map(expression, licences)):
-        return [{"expression": " AND ".join(f"({each})" if " " in each and len(licences) > 1 else each for each in licences)}]
-    return [{"license": {"name": each}} for each in licences]
+    if together := combined(licenses):
+        return [{"expression": together}]
+    return [{"license": {"name": each}} for each in licenses]

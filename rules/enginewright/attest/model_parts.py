@@ -24,7 +24,7 @@ _PROPERTIES = ("arch", "backend", "opset", "exporter")
 class Part:
     """One model. ``ref`` names it in a document; ``made_from`` are the refs of others.
 
-    ``licences`` are SPDX expressions where they are ones, and other texts where not. ``package`` is the package URL of what it was
+    ``licenses`` are SPDX expressions where they are ones, and other texts where not. ``package`` is the package URL of what it was
     taken from.
     """
 
@@ -33,14 +33,14 @@ class Part:
     what: str
     sha256: str
     size: int
-    licences: tuple[str, ...] = ()
+    licenses: tuple[str, ...] = ()
     made_from: tuple[str, ...] = ()
     package: str = ""
     properties: Mapping[str, str] | None = None
 
 
-def model_parts(lineage: Mapping[str, Any], licences: Mapping[str, str]) -> list[Part]:
-    """The models of a lineage, each after those it was made from. ``licences`` are declared, by label; others follow from sources."""
+def model_parts(lineage: Mapping[str, Any], licenses: Mapping[str, str]) -> list[Part]:
+    """The models of a lineage, each after those it was made from. ``licenses`` are declared, by label; others follow from sources."""
     parts: dict[str, Part] = {}
     for target in lineage["targets"]:
         output = next((name for name in _KINDS if name in target["outputs"]), "")
@@ -50,8 +50,8 @@ def model_parts(lineage: Mapping[str, Any], licences: Mapping[str, str]) -> list
         parts |= {each.ref: each for each in sources}
         models = [f"model:{given['target']}" for given in target["inputs"].values() if "target" in given]
         made_from = tuple(sorted({ref for ref in (*models, *(each.ref for each in sources)) if ref in parts}))
-        inherited = {licence for ref in made_from for licence in parts[ref].licences}
-        declared = licences.get(target["label"])
+        inherited = {licence for ref in made_from for licence in parts[ref].licenses}
+        declared = licenses.get(target["label"])
         ref = f"model:{target['label']}"
         parts[ref] = Part(
             ref=ref,
@@ -59,7 +59,7 @@ def model_parts(lineage: Mapping[str, Any], licences: Mapping[str, str]) -> list
             what=_KINDS[output],
             sha256=target["outputs"][output]["sha256"],
             size=target["outputs"][output]["size"],
-            licences=(declared,) if declared else tuple(sorted(inherited)),
+            licenses=(declared,) if declared else tuple(sorted(inherited)),
             made_from=made_from,
             properties={name: target["attributes"][name] for name in _PROPERTIES if name in target["attributes"]},
         )
@@ -80,6 +80,13 @@ def expression(text: str) -> str:
         return str(canonicalize_license_expression(text))
     except InvalidLicenseExpression:
         return ""
+
+
+def combined(licenses: Sequence[str]) -> str:
+    """All of several SPDX expressions as one; empty where there is none, or one is no expression."""
+    if not all(map(expression, licenses)):
+        return ""
+    return " AND ".join(f"({each})" if " " in each and len(licenses) > 1 else each for each in licenses)
 
 
 def top(parts: Sequence[Part]) -> list[str]:

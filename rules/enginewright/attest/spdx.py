@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from enginewright.attest.model_parts import Part, expression, top
+from enginewright.attest.model_parts import Part, combined, expression, top
 
 PREDICATE = "https://spdx.dev/Document"
 
@@ -47,10 +47,9 @@ def merge(found: Mapping[str, Any], parts: Sequence[Part], *, name: str, digest:
 
 
 def _model(part: Part) -> dict[str, Any]:
-    declared = " AND ".join(f"({each})" for each in part.licences) if all(map(expression, part.licences)) else ""
-    other = [each for each in part.licences if not expression(each)]
+    other = [each for each in part.licenses if not expression(each)]
     package = _package(_id(part.ref), part.name, f"sha256:{part.sha256}", part.sha256)
-    package |= {"licenseDeclared": declared or "NOASSERTION", "primaryPackagePurpose": "FILE", "summary": part.what}
+    package |= {"licenseDeclared": combined(part.licenses) or "NOASSERTION", "primaryPackagePurpose": "FILE", "summary": part.what}
     if other:
         package["licenseComments"] = f"Its distribution says: {'; '.join(other)}"
     if part.package:

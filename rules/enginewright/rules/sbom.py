@@ -25,7 +25,7 @@ class Sbom(Rule):
     """Bills of materials of ``image``: ``NAME.cdx.json``, CycloneDX 1.6, and ``NAME.spdx.json``, SPDX 2.3.
 
     Both have the system's and Python's packages in the image, and the checkpoints, ONNX models and engines that led to it, with
-    digests, licences, and what was made from what. ``licences`` are SPDX expressions by the label of the target that takes the
+    digests, licenses, and what was made from what. ``licenses`` are SPDX expressions by the label of the target that takes the
     weights in, or of any after it; where nothing is declared, they are what the distribution of the weights says.
 
     ``syft`` is the program that finds packages: a file of the package, or of a distribution.
@@ -35,15 +35,15 @@ class Sbom(Rule):
     provides: ClassVar[Mapping[str, str]] = {"cyclonedx": ".cdx.json", "spdx": ".spdx.json"}
 
     image: Annotated[Label, Needs("layout")]
-    licences: Mapping[Label, str] = field(default_factory=dict)
+    licenses: Mapping[Label, str] = field(default_factory=dict)
     syft: Annotated[str, Source()] = SYFT
 
     def check(self) -> None:
         from enginewright.attest.model_parts import expression
 
-        for label, licence in self.licences.items():
+        for label, licence in self.licenses.items():
             if not expression(licence):
-                raise AttributeProblem(f"licences['{label}']", f"{licence!r} is no SPDX licence expression, as 'Apache-2.0 OR MIT'")
+                raise AttributeProblem(f"licenses['{label}']", f"{licence!r} is no SPDX licence expression, as 'Apache-2.0 OR MIT'")
 
     def action(self, context: Context) -> Action:
         return Action(
@@ -55,7 +55,7 @@ class Sbom(Rule):
                 "syft": context.source(self.syft),
             },
             outputs={name: context.output(suffix) for name, suffix in self.provides.items()},
-            params={"licences": {str(label): licence for label, licence in self.licences.items()}},
+            params={"licenses": {str(label): licence for label, licence in self.licenses.items()}},
             packages=("packaging",),
         )
 
@@ -71,9 +71,9 @@ def write_sbom(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: 
 
     lineage, layout = json.loads(inputs["lineage"].read_bytes()), inputs["layout"]
     image = whole(layout)
-    parts = model_parts(lineage, {label: expression(licence) for label, licence in params["licences"].items()})
-    for label in sorted(params["licences"].keys() - {part.name for part in parts}):
-        raise ActionError(f"licences: {label} is no checkpoint, ONNX model or engine that {lineage['label']} is made from")
+    parts = model_parts(lineage, {label: expression(licence) for label, licence in params["licenses"].items()})
+    for label in sorted(params["licenses"].keys() - {part.name for part in parts}):
+        raise ActionError(f"licenses: {label} is no checkpoint, ONNX model or engine that {lineage['label']} is made from")
     found = _scan(inputs["syft"], layout)
     about = {
         "name": lineage["label"],
