@@ -18,6 +18,7 @@ from enginewright.oci.layout import Descriptor
 from enginewright.oci.media import LAYER
 from enginewright.oci.registry import backoff, upload
 from enginewright.oci.registry.client import Client, Repository, digest_of
+from enginewright.oci.registry.errors import RegistryError
 
 MIB = 1 << 20
 
@@ -33,6 +34,7 @@ class Sessions:
         self.asked: list[str] = []
         self.received = 0
         self.lose_answer = False
+        self.forgets = False
 
 
 def handler(registry: Sessions) -> type[BaseHTTPRequestHandler]:
@@ -61,6 +63,8 @@ def handler(registry: Sessions) -> type[BaseHTTPRequestHandler]:
                 left -= len(data)
                 until -= len(data)
             self.close_connection = left > 0
+            if left and registry.forgets:
+                registry.uploads.clear()
             return not left
 
         def handle_any(self) -> None:
@@ -169,3 +173,13 @@ def test_in_parts(registry: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
         "POST", "PUT", "POST", f"PATCH 0-{4 * MIB - 1}", f"PATCH {4 * MIB}-{8 * MIB - 1}", f"PUT {6 * MIB}-{10 * MIB - 1}",
     ]  # fmt: skip
     assert registry.received == 10 * MIB, "nothing that had come was sent again"
+
+
+def test_a_registry_that_loses_all_it_had_each_time(registry: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts that arrive and are lost again are no progress: there is an end to it."""
+    monkeypatch.setattr(upload, "_PART", 4 * MIB)
+    registry.forgets = True
+    registry.breaks = [0, *[4 * MIB, 1 * MIB] * 20]
+    with pytest.raises(RegistryError):
+        put(registry, 10 * MIB)
+    assert len(registry.breaks) > 20

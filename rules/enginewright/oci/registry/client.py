@@ -143,9 +143,10 @@ class Repository:
             if answer.status == 404:
                 return []
             self._expect(answer, "a request for its tags", 200)
-            found += _object(answer, self).get("tags") or []
-            url = _next(answer)
-        return sorted(found)
+            page = _object(answer, self).get("tags") or []
+            found += page
+            url = _next(answer) if page else None
+        return sorted(set(found))
 
     def referrers(self, digest: str, artifact_type: str = "") -> list[dict[str, Any]]:
         """Descriptors of the manifests whose subject has this digest: signatures, attestations, SBOMs.

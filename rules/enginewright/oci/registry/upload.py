@@ -37,6 +37,7 @@ class Upload:
         self._part = blob.size
         self._bytes = 0
         self._at = 0
+        self._furthest = 0
 
     def run(self, mount_from: Sequence[str]) -> int:
         """Push it, and return how many bytes were sent."""
@@ -45,12 +46,11 @@ class Upload:
         while location is not None:
             try:
                 location, offset = self._send_part(location, offset)
+                self._got_to(offset)
             except Transient as problem:
                 self._backoff.wait(problem)
                 location, reached = self._backoff.retry(lambda at=location: self._where(at))  # type: ignore[misc]
-                if reached > offset:
-                    self._backoff.progressed()
-                else:  # a proxy that does not like its size may just hang up
+                if not self._got_to(reached):  # a proxy that does not like the size may just hang up
                     self._part = min(self._part, _PART)
                 offset = reached
         self._sent(self._blob.size)
@@ -90,7 +90,6 @@ class Upload:
                 raise RegistryError(f"{self._repository}: {self._repository.registry} stored {stored} where {self._blob.digest} was sent")
             return None, self._blob.size
         if not last and answer.status == 202:
-            self._backoff.progressed()
             return self._location(answer), offset + size
         if answer.status == 413 and size > _PART:
             self._part = _PART
@@ -117,6 +116,14 @@ class Upload:
             with suppress(RegistryError):  # it would go by itself in some days
                 self._repository.ask("DELETE", location)
         return self._start(), 0
+
+    def _got_to(self, offset: int) -> bool:
+        """Whether this is further than ever. Only that is progress: a registry may lose all it had, again and again."""
+        further = offset > self._furthest
+        if further:
+            self._furthest = offset
+            self._backoff.progressed()
+        return further
 
     def _location(self, answer: Answer) -> str:
         if "Location" not in answer.headers:
