@@ -1,4 +1,4 @@
-from enginewright import files_layer, image, provenance, sbom, sign
+from enginewright import command_check, files_layer, http_check, image, image_test, provenance, sbom, sign
 
 files_layer(name="app", files={"/app/serve.py": "serve.py"})
 image(
@@ -10,6 +10,16 @@ image(
     env={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"},
     user="65534:65534",
     exposed_ports=["8000"],
+)
+image_test(
+    name="test",
+    image=":image",
+    checks=[
+        http_check("/healthz", json={"status": "ok"}),
+        http_check("/predict", body="dist://scikit-learn/sklearn/datasets/images/china.jpg", json={"class": 698}),
+        http_check("/predict", body="serve.py", status=400, text="is no photograph"),
+        command_check("/opt/venv/bin/python", "-c", "import ssl; print(ssl.create_default_context().get_ca_certs() != [])", text="True"),
+    ],
 )
 
 # What is said of the image, for others to check. To sign it: docs/signatures.md.

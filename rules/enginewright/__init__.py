@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from enginewright.daemon.checks import command_check, http_check
     from enginewright.model.shapes import tensor
     from enginewright.model.tolerance import tolerance
     from enginewright.rules.accuracy_test import accuracy_test
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from enginewright.rules.fp16 import fp16
     from enginewright.rules.image import image
     from enginewright.rules.image_index import image_index
+    from enginewright.rules.image_test import image_test
     from enginewright.rules.int8 import int8
     from enginewright.rules.latency_test import latency_test
     from enginewright.rules.layer import files_layer
@@ -40,12 +42,15 @@ _HOMES = {
     "accuracy_test": "rules.accuracy_test",
     "bf16": "rules.bf16",
     "checkpoint": "rules.checkpoint",
+    "command_check": "daemon.checks",
     "debian_base": "rules.debian_base",
     "files_layer": "rules.layer",
     "fp16": "rules.fp16",
     "glob": "workspace.glob",
+    "http_check": "daemon.checks",
     "image": "rules.image",
     "image_index": "rules.image_index",
+    "image_test": "rules.image_test",
     "int8": "rules.int8",
     "latency_test": "rules.latency_test",
     "model_bundle": "rules.model_bundle",
@@ -69,12 +74,15 @@ __all__ = [
     "accuracy_test",
     "bf16",
     "checkpoint",
+    "command_check",
     "debian_base",
     "files_layer",
     "fp16",
     "glob",
+    "http_check",
     "image",
     "image_index",
+    "image_test",
     "int8",
     "latency_test",
     "model_bundle",

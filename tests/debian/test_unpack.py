@@ -48,6 +48,7 @@ def test_what_configuring_would_have_made(tmp_path: Path) -> None:
     found = unpacked(tmp_path, passwd, make_deb(tmp_path, "ca-certificates", certificates))
     assert found["etc/passwd"].source == b"root" and "etc/group" not in found
     assert found["etc/ssl/certs/ca-certificates.crt"].source == b"AB"
+    assert found["usr/lib/ssl/cert.pem"].target == "/etc/ssl/certs/ca-certificates.crt"
     assert found["var/run"].target == "/run"
 
 

@@ -27,6 +27,7 @@ _COPIED = {
 """What base-passwd and base-files copy when they are configured, each if it is there."""
 _CERTIFICATES = "usr/share/ca-certificates/"
 _BUNDLE = "etc/ssl/certs/ca-certificates.crt"
+_OPENSSL = "usr/lib/ssl/cert.pem"
 _IN_MEMORY = 1 << 16
 
 
@@ -76,6 +77,8 @@ def _configure(found: dict[str, Member]) -> None:
     certificates = [found[name] for name in sorted(found) if name.startswith(_CERTIFICATES) and name.endswith(".crt")]
     if certificates:
         found[_BUNDLE] = Member(_BUNDLE, "file", 0o644, b"".join(_content(each) for each in certificates))
+        # Where Debian's OpenSSL looks. Its package has the folder, with links by hash that are made when it is configured.
+        found.setdefault(_OPENSSL, Member(_OPENSSL, "symlink", 0o777, target=f"/{_BUNDLE}"))
     if "var/lib/dpkg" in found or "etc/debian_version" in found:
         found.setdefault("var/run", Member("var/run", "symlink", 0o777, target="/run"))
         found.setdefault("var/lock", Member("var/lock", "symlink", 0o777, target="/run/lock"))

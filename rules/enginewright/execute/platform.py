@@ -6,8 +6,10 @@ import functools
 import os
 import platform
 import shutil
+import socket
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from enginewright.execute.resources import machine_memory, parse_size
 from enginewright.graph.action import APT_SOURCES
@@ -20,6 +22,24 @@ PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
 def host_platform() -> str:
     """The operating system, the processor and the Python that actions run on, as they stand in action keys."""
     return f"{sys.platform}-{platform.machine()}-{sys.implementation.name}-{platform.python_version()}"
+
+
+@functools.cache
+def _docker() -> str:
+    """Why there is no Docker Engine to talk to; empty when there may be one: only those on this machine are asked."""
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if not host.startswith("unix://") or os.environ.get("DOCKER_CONTEXT"):
+        return ""
+    with socket.socket(socket.AF_UNIX) as asked:
+        try:
+            asked.connect(host.removeprefix("unix://"))
+            return ""
+        except OSError as error:
+            # A `docker context` that is in use names another.
+            config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker", "config.json")
+            if not os.environ.get("DOCKER_HOST") and config.is_file() and "currentContext" in config.read_text(errors="replace"):
+                return ""
+            return f"it is not running, or not for this user ({host}: {error.strerror})"
 
 
 def _archives() -> str:
@@ -56,8 +76,10 @@ def unmet(requires: Mapping[str, str]) -> str:
             return f"needs {value} processors, and this machine has {os.cpu_count()}"
         if name == "programs" and (missing := [program for program in value.split() if shutil.which(program, path=PROGRAMS) is None]):
             return f"needs the program {missing[0]}, which is not installed here"
+        if name == "docker" and (why := _docker()):
+            return f"needs Docker, and {why}"
         if name == "apt" and (there := _archives()) not in ("", value):
             return f"needs the archives of Debian {value}, and apt here has those of {there}: name others with {APT_SOURCES}"
-        if name not in ("apt", "cpu", "gpu", "memory", "network", "programs"):
+        if name not in ("apt", "cpu", "docker", "gpu", "memory", "network", "programs"):
             return f"has the execution requirement {name}={value!r}, which nothing here provides"
     return ""

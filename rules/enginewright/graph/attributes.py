@@ -144,7 +144,7 @@ def _read(hint: Any, value: object, where: str, package: str) -> Any:
     if origin is Annotated:
         read = _read(args[0], value, where, package)
         if _marked(hint, Source):
-            _check_source(read, where)
+            check_source(read, where)
         if _marked(hint, Function) and not _FUNCTION.fullmatch(read):
             raise AttributeProblem(where, f"expected FILE.py:FUNCTION, as 'net.py:build', got {read!r}")
         return read
@@ -204,7 +204,8 @@ def _marked(hint: Any, mark: type[Any]) -> bool:
     return any(isinstance(each, mark) for each in getattr(hint, "__metadata__", ()))
 
 
-def _check_source(path: str, where: str) -> None:
+def check_source(path: str, where: str) -> None:
+    """Raise AttributeProblem for a path that names no file of the package or of a distribution."""
     rest = path.removeprefix("dist://")
     if rest != path and "/" not in rest.strip("/"):
         raise AttributeProblem(where, f"{path!r} names no file: write dist://DISTRIBUTION/PATH/IN/IT")

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from enginewright.debian.apt import Apt
-from enginewright.debian.pins import NAME, read_pins
+from enginewright.debian.pins import NAME
 from enginewright.debian.unpack import unpack
-from enginewright.errors import ActionError
 from enginewright.graph.action import APT_SOURCES, NETWORK_VARIABLES, Action
 from enginewright.graph.attributes import AttributeProblem, Needs, Source
 from enginewright.graph.label import Label
@@ -41,7 +39,7 @@ class DebianPackages(Rule):
     def action(self, context: Context) -> Action:
         return Action(
             mnemonic="DebianPackages",
-            run="enginewright.rules.debian_base:fetch",
+            run="enginewright.debian.fetch:fetch",
             inputs={"pins": context.source(self.pins)},
             outputs={"debs": context.output("", tree=True)},
             params={"packages": self.packages, "omit": self.omit, "architecture": self.architecture},
@@ -116,21 +114,6 @@ class DebianBase(LayerRule):
 
 
 debian_base = declaration(DebianBase)
-
-
-def fetch(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
-    """Fetch the packages. Raises ActionError as `read_pins` and `Apt` do, and for pins that were written for other packages."""
-    pins = inputs["pins"]
-    packages = read_pins(pins.read_text(encoding="utf-8"), pins.name)
-    if missing := sorted(set(params["packages"]) - {each.name for each in packages}):
-        raise ActionError(f"{pins.name} does not pin {', '.join(missing)}: write it anew with `doit pin`")
-    if omitted := sorted(set(params["omit"]) & {each.name for each in packages}):
-        raise ActionError(f"{pins.name} pins {', '.join(omitted)}, to be omitted: write it anew with `doit pin`")
-    outputs["debs"].mkdir()
-    with tempfile.TemporaryDirectory() as temporary:
-        apt = Apt(Path(temporary, "apt"), params["architecture"], params["omit"])
-        print(apt.update())
-        apt.download(packages, outputs["debs"])
 
 
 def write(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:

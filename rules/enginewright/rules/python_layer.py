@@ -17,8 +17,7 @@ from enginewright.oci.layer import write_layer
 from enginewright.oci.members import gather
 from enginewright.rules.layering import LayerRule
 from enginewright.wheel.environment import make_environment
-from enginewright.wheel.fetch import VARIABLES, fetch_wheels
-from enginewright.wheel.requirements import read_requirements
+from enginewright.wheel.fetch import VARIABLES
 from enginewright.wheel.target import PLATFORM, PYTHON, Target
 
 _PATH = re.compile(r"(/[\w.+-]+)+")
@@ -38,7 +37,7 @@ class PythonWheels(Rule):
     def action(self, context: Context) -> Action:
         return Action(
             mnemonic="PythonWheels",
-            run="enginewright.rules.python_layer:fetch",
+            run="enginewright.wheel.fetch:fetch",
             inputs={"requirements": context.source(self.requirements)},
             outputs={"wheels": context.output("", tree=True)},
             params={"python": self.python, "platform": self.platform},
@@ -116,15 +115,6 @@ class _Environment(LayerRule):
 
 
 python_layer = declaration(PythonLayer)
-
-
-def fetch(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
-    """Fetch the wheels. Raises ActionError as `read_requirements` and `fetch_wheels` do."""
-    target = Target(params["python"], params["platform"])
-    requirements = inputs["requirements"]
-    fetch_wheels(
-        read_requirements(requirements.read_text(encoding="utf-8"), requirements.name, target.markers()), target, outputs["wheels"]
-    )
 
 
 def install(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:

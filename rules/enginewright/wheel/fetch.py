@@ -1,4 +1,7 @@
-"""Fetching pinned wheels with pip, which knows the machine's indexes, proxies and credentials. Nothing is taken that has another digest."""
+"""Fetching pinned wheels with pip, which knows the machine's indexes, proxies and credentials. Nothing is taken that has another digest.
+
+The action that does so has no more than this in its key: how wheels are installed can change, and none is fetched anew.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from enginewright.errors import ActionError
 from enginewright.model.checksum import sha256_of
-from enginewright.wheel.requirements import Pin, Pins
+from enginewright.wheel.requirements import Pin, Pins, read_requirements
 from enginewright.wheel.target import Target
 
 VARIABLES = (
@@ -26,6 +31,15 @@ _UNREACHABLE = re.compile(
     r".*(connection|timed out|Name or service|resolution|SSL|proxy|unreachable|\b[45]\d\d\b).*$",
     re.IGNORECASE | re.MULTILINE,
 )
+
+
+def fetch(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
+    """Fetch the wheels. Raises ActionError as `read_requirements` and `fetch_wheels` do."""
+    target = Target(params["python"], params["platform"])
+    requirements = inputs["requirements"]
+    fetch_wheels(
+        read_requirements(requirements.read_text(encoding="utf-8"), requirements.name, target.markers()), target, outputs["wheels"]
+    )
 
 
 def fetch_wheels(pins: Pins, target: Target, folder: Path) -> None:

@@ -1,0 +1,129 @@
+"""One container of an image, for as long as it is looked at: started, waited for, asked, and removed whatever happens."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from enginewright.errors import ActionError
+
+if TYPE_CHECKING:
+    import docker
+    from docker.models.containers import Container
+
+_UNTIL = "dev.enginewright.until"
+"""The label of our containers: the time, in seconds since 1970, after which whoever started one must have been killed."""
+_POLL_SECONDS = 0.1
+_LOG_LINES = 20
+_LARGEST_ANSWER = 1 << 24
+
+
+@contextmanager
+def running(
+    client: docker.DockerClient,
+    image: str,
+    ports: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    published: Mapping[str, int] | None = None,
+    most_seconds: float | None = None,
+    grace_seconds: int = 0,
+) -> Iterator[Container]:
+    """A running container of an image, by its id, whose ``ports`` (as ``8000/tcp``) are reachable on the loopback.
+
+    It is removed at the end, after ``grace_seconds`` to stop by itself; those that others left, who were killed, are removed first, once
+    the ``most_seconds`` are over that they could take (None: as long as anybody likes). ``published`` maps ports to those that they are to
+    have here: any free one, for the others.
+    """
+    remove_left_over(client)
+    until = time.time() + most_seconds if most_seconds is not None else 2**62
+    bindings = {port: ("127.0.0.1", (published or {}).get(port)) for port in ports}
+    container = client.containers.create(image, detach=True, ports=bindings, environment=dict(env), labels={_UNTIL: str(int(until))})
+    try:
+        container.start()
+        yield container
+    finally:
+        remove(container, grace_seconds)
+
+
+def remove(container: Container, grace_seconds: int = 0) -> None:
+    """Remove a container, running or not, with its volumes."""
+    from docker.errors import APIError, NotFound
+
+    if grace_seconds:
+        with suppress(NotFound, APIError):
+            container.stop(timeout=grace_seconds)
+    with suppress(NotFound):
+        container.remove(force=True, v=True)
+
+
+def remove_left_over(client: docker.DockerClient) -> None:
+    """Remove our containers whose time is over."""
+    for container in client.containers.list(all=True, filters={"label": _UNTIL}, ignore_removed=True):
+        if float(container.labels.get(_UNTIL, "0")) < time.time():
+            remove(container)
+
+
+def address(container: Container, port: str) -> tuple[str, int]:
+    """Where a port of a container is reachable. Raises ActionError where it is not published."""
+    container.reload()
+    bound = (container.ports or {}).get(port)
+    if not bound:
+        raise ActionError(
+            f"its port {port} is not reachable: Docker published {', '.join(container.ports or ()) or 'none'}{end_of_log(container)}"
+        )
+    return bound[0]["HostIp"], int(bound[0]["HostPort"])
+
+
+def wait_until_healthy(container: Container, port: str, path: str, seconds: float) -> None:
+    """Wait until a GET of ``path`` is answered with a status below 400; without one, as long as the image's own HEALTHCHECK says.
+
+    Raises ActionError, with the end of its log, where it ends before that, or ``seconds`` are over.
+    """
+    last = "it did not answer"
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        container.reload()
+        if container.status not in ("created", "running"):
+            code = container.attrs["State"].get("ExitCode")
+            raise ActionError(f"the container ended with exit code {code} before it was healthy{end_of_log(container)}")
+        health = container.attrs["State"].get("Health", {}).get("Status", "")
+        if not path and health in ("", "healthy"):
+            return
+        if path:
+            try:
+                status, _ = request(address(container, port), "GET", path, b"", 5)
+                if status < 400:
+                    return
+                last = f"GET {path} was answered with {status}"
+            except (OSError, http.client.HTTPException) as error:
+                last = f"GET {path}: {error or type(error).__name__}"
+        else:
+            last = f"its HEALTHCHECK says {health!r}"
+        time.sleep(_POLL_SECONDS)
+    raise ActionError(f"the container was not healthy after {seconds:.0f} s: {last}{end_of_log(container)}")
+
+
+def request(place: tuple[str, int], method: str, path: str, body: bytes, seconds: float) -> tuple[int, bytes]:
+    """One HTTP request; the status and the body of the answer. Raises OSError and `http.client.HTTPException`."""
+    connection = http.client.HTTPConnection(*place, timeout=seconds)
+    try:
+        connection.request(method, path, body or None, {"Content-Type": "application/octet-stream"} if body else {})
+        answer = connection.getresponse()
+        return answer.status, answer.read(_LARGEST_ANSWER)
+    finally:
+        connection.close()
+
+
+def end_of_log(container: Container) -> str:
+    """The last lines that a container printed, on lines of their own; empty when there are none."""
+    from docker.errors import DockerException
+
+    try:
+        lines = container.logs(tail=_LOG_LINES).decode(errors="replace").strip()
+    except DockerException:
+        return ""
+    return f"\nits log ends with:\n{lines}" if lines else ""

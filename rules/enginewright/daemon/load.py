@@ -1,0 +1,169 @@
+"""Loading an image into the Docker Engine: only the layers that it lacks.
+
+The archive is that of `docker save` (https://github.com/moby/docker-image-spec/blob/v1.2.0/v1.2.md, "Combined Image JSON + Filesystem
+Changeset Format"). An Engine with the classic image store looks into it only for layers whose chain it does not have: those below may be
+left out. One with containerd's store wants all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from enginewright.errors import ActionError
+from enginewright.oci.blobs import open_blob
+from enginewright.oci.compression import decompressed
+from enginewright.oci.layout import Descriptor, Image, blob_path, canonical_json, read_image
+from enginewright.oci.tar import Member, header
+
+if TYPE_CHECKING:
+    import docker
+
+_CHUNK = 1 << 20
+_MANIFEST = "manifest.json"
+
+
+class Loaded(NamedTuple):
+    """What loading took: the image's id, how many of its ``layers`` were sent, and how many bytes.
+
+    ``whole`` says why all of them were sent, where that was so for another reason than that the Engine had none; empty otherwise.
+    """
+
+    image: str
+    layers: int
+    sent_layers: int
+    sent_bytes: int
+    whole: str = ""
+
+
+def load(client: docker.DockerClient, layout: Path, names: Sequence[str], sending: Callable[[int], object] = lambda count: None) -> Loaded:
+    """Have the Engine know the image in ``layout`` by each of ``names``, as ``NAME:TAG``; ``sending`` is told of bytes as they go.
+
+    A layer that is neither here nor there comes from the registry that the base is from. Raises ActionError for a layout of no one image,
+    for such a layer that cannot be had, and where the Engine has another image afterwards; the
+    SDK's errors for what the Engine refuses.
+    """
+    from docker.errors import APIError, ImageNotFound
+
+    image = read_image(layout)
+    identity = image.manifest["config"]["digest"]
+    with suppress(ImageNotFound):
+        if client.api.inspect_image(identity)["Id"] == identity:
+            _tag(client, identity, names)
+            return Loaded(identity, len(image.layers), 0, 0)
+    whole = "it keeps images in containerd's store, which wants all of an image" if _containerd(client) else ""
+    known = 0 if whole else _known(client, image.diff_ids, names)
+    try:
+        sent = _send(client, layout, image, names, known, sending)
+    except (APIError, ActionError) as error:
+        if not known:
+            raise
+        whole = f"it did not take the new layers alone ({getattr(error, 'explanation', None) or error})"
+        known = 0
+        sent = _send(client, layout, image, names, known, sending)
+    return Loaded(identity, len(image.layers), len(image.layers) - known, sent, whole)
+
+
+def _send(
+    client: docker.DockerClient, layout: Path, image: Image, names: Sequence[str], known: int, sending: Callable[[int], object]
+) -> int:
+    sent = 0
+
+    def counted(pieces: Iterable[bytes]) -> Iterator[bytes]:
+        nonlocal sent
+        for piece in pieces:
+            yield piece
+            sent += len(piece)
+            sending(len(piece))
+
+    identity = image.manifest["config"]["digest"]
+    with tempfile.TemporaryDirectory() as scratch:
+        members = _members(layout, image, names, known, Path(scratch))
+        for line in client.api.load_image(counted(_archive(members)), quiet=True):
+            said = line if isinstance(line, dict) else json.loads(line)
+            if "error" in said:
+                raise ActionError(f"Docker did not take the image: {said['error']}")
+    found = client.api.inspect_image(names[0] if names else identity)["Id"]
+    if found != identity:
+        raise ActionError(f"Docker made another image of it, {found}, and not {identity}")
+    return sent
+
+
+def _tag(client: docker.DockerClient, identity: str, names: Iterable[str]) -> None:
+    for name in names:
+        repository, _, tag = name.rpartition(":")
+        client.api.tag(identity, repository, tag, force=True)
+
+
+def _containerd(client: docker.DockerClient) -> bool:
+    status = client.api.info().get("DriverStatus") or ()
+    return any("io.containerd.snapshotter" in str(each) for each in status)
+
+
+def _known(client: docker.DockerClient, diff_ids: Sequence[str], names: Iterable[str]) -> int:
+    """How many layers, from the lowest, the Engine has one on top of the other, as part of some image; never all of them."""
+    from docker.errors import ImageNotFound
+
+    best = 0
+    # Most likely it is the last version of this image that has most.
+    for name in (*names, *(each["Id"] for each in client.api.images(all=True))):
+        with suppress(ImageNotFound):  # it was not there, or was removed just now
+            theirs = client.api.inspect_image(name)["RootFS"].get("Layers") or ()
+            same = next((i for i, (ours, other) in enumerate(zip(diff_ids, theirs)) if ours != other), min(len(diff_ids), len(theirs)))
+            best = max(best, same)
+        if best >= len(diff_ids) - 1:
+            break
+    return best
+
+
+def _members(layout: Path, image: Image, names: Sequence[str], known: int, scratch: Path) -> Iterator[Member]:
+    """The members of the archive, without the ``known`` lowest layers."""
+    config = image.manifest["config"]["digest"]
+    layers = [f"{descriptor.digest.removeprefix('sha256:')}.tar" for descriptor in image.layers]
+    described = [{"Config": f"{config.removeprefix('sha256:')}.json", "RepoTags": list(names), "Layers": layers}]
+    yield Member(_MANIFEST, "file", 0o644, canonical_json(described))
+    yield Member(f"{config.removeprefix('sha256:')}.json", "file", 0o644, blob_path(layout, config).read_bytes())
+    for name, descriptor in list(dict.fromkeys(zip(layers, image.layers)))[known:]:
+        blob = blob_path(layout, descriptor.digest)
+        if not blob.exists():
+            blob = _fetched(layout, descriptor, scratch / "fetched")
+        # Docker before 23 knows no zstd.
+        yield Member(name, "file", 0o644, _unpacked(blob, scratch / "unpacked") if descriptor.media_type.endswith("zstd") else blob)
+
+
+def _fetched(layout: Path, descriptor: Descriptor, place: Path) -> Path:
+    """A layer of a shallow base, from its registry. There is one at a time in ``place``."""
+    blob = open_blob(layout, descriptor)
+    try:
+        with place.open("wb") as out:
+            shutil.copyfileobj(blob, out, _CHUNK)
+    finally:
+        blob.close()
+    return place
+
+
+def _unpacked(blob: Path, place: Path) -> Path:
+    with blob.open("rb") as packed, place.open("wb") as out:
+        shutil.copyfileobj(decompressed(packed), out, _CHUNK)
+    return place
+
+
+def _archive(members: Iterable[Member]) -> Iterator[bytes]:
+    """A tar archive, in pieces."""
+    for member in members:
+        if isinstance(member.source, bytes):
+            size = len(member.source)
+            yield header(member, size, 0) + member.source + bytes(-size % 512)
+            continue
+        size = member.source.stat().st_size
+        yield header(member, size, 0)
+        with member.source.open("rb", buffering=0) as file:
+            while piece := file.read(_CHUNK):
+                yield piece
+        yield bytes(-size % 512)
+    yield bytes(1024)

@@ -1,0 +1,121 @@
+"""``doit run-image``: one container of an image as it is declared now, in the foreground, and gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from typing import Any
+
+from doit.exceptions import InvalidCommand
+
+from enginewright.daemon.client import connect
+from enginewright.daemon.container import address, running, wait_until_healthy
+from enginewright.daemon.load import load
+from enginewright.doit_plugin.built import bring_up_to_date
+from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.load import layout_of, names_of
+from enginewright.doit_plugin.session import user_errors
+from enginewright.errors import ActionError
+from enginewright.oci.layout import read_image
+
+_OPTIONS = (
+    {
+        "name": "publish", "short": "p", "long": "publish", "type": list, "default": [],
+        "help": "HOSTPORT:PORT, where on the loopback a port of the container is reachable; any free one, for those the image exposes",
+    },
+    {
+        "name": "env", "short": "e", "long": "env", "type": list, "default": [],
+        "help": "NAME=VALUE, or NAME for its value here: a variable in the container; may be given several times",
+    },
+    {
+        "name": "health", "short": "", "long": "health", "type": str, "default": "",
+        "help": "a path, as /healthz, that is answered once it serves; left out, the image's HEALTHCHECK is waited for, if it has one",
+    },
+    {
+        "name": "timeout", "short": "", "long": "timeout", "type": int, "default": 60,
+        "help": "seconds until it must serve (default: 60)",
+    },
+)  # fmt: skip
+_GRACE_SECONDS = 5
+"""For the container to stop by itself."""
+
+_STOPPED = (130, 137, 143)
+"""Exit codes of a container that was stopped: by SIGINT, SIGKILL or SIGTERM."""
+
+
+class RunImageCommand(Command):
+    """Builds an image, loads it into Docker, and runs it until Ctrl-C."""
+
+    name = "run-image"
+    doc_purpose = "build an image, load it into Docker and run it until Ctrl-C"
+    doc_usage = "LABEL [-p HOSTPORT:PORT] [-e NAME=VALUE] [--health PATH]"
+    doc_description = (
+        "Runs a container of the image, says where its ports are reachable (on the loopback), shows its log, and removes it at the end,"
+        " also after Ctrl-C. What it must answer is declared by image_test(). Exit codes: that of the container, 0 where it was stopped,"
+        " 1 where it was not healthy in time, 130 after Ctrl-C, 3 an error before anything ran."
+    )
+    execute_tasks = True
+    cmd_options = _OPTIONS
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Run the one image in ``args``."""
+        if len(args) != 1 or ":" not in args[0]:
+            raise InvalidCommand("doit run-image takes one label, as in: doit run-image images/classifier:image")
+        published, env = _published(params["publish"]), _environment(params["env"])
+        self.load_settings(params)
+        label, layout = layout_of(args[0])
+        names = names_of(label, [])
+        # Whoever ends this process ends the container with it.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with user_errors(), connect() as client:
+            if code := bring_up_to_date([label]):
+                return code
+            try:
+                image = load(client, layout, names).image
+                exposed = (read_image(layout).config.get("config") or {}).get("ExposedPorts") or {}
+                ports = sorted({*published, *(port if "/" in port else f"{port}/tcp" for port in exposed)})
+                with running(client, image, ports, env, published=published, grace_seconds=_GRACE_SECONDS) as container:
+                    wait_until_healthy(container, _first(ports, params["health"]), params["health"], params["timeout"])
+                    for port in ports:
+                        host, number = address(container, port)
+                        print(f"{label}: {port} is {host}:{number}", file=sys.stderr, flush=True)
+                    for piece in container.logs(stream=True, follow=True):
+                        sys.stdout.buffer.write(piece)
+                        sys.stdout.buffer.flush()
+                    code = int(container.wait()["StatusCode"])
+                    if code and code not in _STOPPED:
+                        print(f"{label}: the container ended with exit code {code}", file=sys.stderr)
+                    return 0 if code in _STOPPED else code
+            except ActionError as error:
+                print(f"{label}: {error}", file=sys.stderr)
+                return 1
+
+
+def _first(ports: list[str], health: str) -> str:
+    tcp = [port for port in ports if port.endswith("/tcp")]
+    if health and not tcp:
+        raise ActionError("the image exposes no TCP port to ask for its health: declare exposed_ports, or publish one with -p")
+    return tcp[0] if tcp else ""
+
+
+def _published(given: list[str]) -> dict[str, int]:
+    """Ports of the container, as ``8000/tcp``, and those they are to have here."""
+    found = {}
+    for text in given:
+        match = re.fullmatch(r"(\d{1,5}):(\d{1,5})(/tcp|/udp)?", text)
+        if not match or not all(0 < int(number) < 65536 for number in match.groups()[:2]):
+            raise InvalidCommand(f"--publish {text}: expected HOSTPORT:PORT, as 8080:8000")
+        found[f"{match[2]}{match[3] or '/tcp'}"] = int(match[1])
+    return found
+
+
+def _environment(given: list[str]) -> dict[str, str]:
+    found = {}
+    for text in given:
+        name, assigned, value = text.partition("=")
+        if not name or (not assigned and name not in os.environ):
+            raise InvalidCommand(f"--env {text}: expected NAME=VALUE, or the name of a variable that is set here")
+        found[name] = value if assigned else os.environ[name]
+    return found
