@@ -3,11 +3,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dockerd import Engine, engine_or_skip
 from enginewright.rules.image import assemble
 from enginewright.rules.layer import write_layer
 from layers import layer_params
@@ -42,6 +44,12 @@ def built(checkout: Workspace) -> Path:
     """That workspace with the example models and images built."""
     checkout.doit("build")
     return checkout.root
+
+
+@pytest.fixture(scope="session")
+def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A Docker Engine for the session, with nothing in it but what tests load."""
+    yield from engine_or_skip(tmp_path_factory.mktemp("docker") / "engine")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Collection
 from contextlib import suppress
@@ -31,6 +32,7 @@ from enginewright.execute import namespace
 from enginewright.execute.guard import Policy, Violation, hidden, hide_all_but, install, mode_below
 
 _PR_SET_PDEATHSIG = 1
+_GRACE_SECONDS = 3
 
 _prctl = ctypes.CDLL(None).prctl
 
@@ -44,6 +46,7 @@ def main(arguments: list[str]) -> None:
         server = os.fork()
         if server:
             requests.close()
+            signal.signal(signal.SIGTERM, lambda *_: os.kill(server, signal.SIGTERM))
             _end_like(os.waitpid(server, 0)[1])
         _die_with(0)  # as which a parent outside is seen
     warm_up(told["modules"], told["warm_up"])
@@ -72,8 +75,7 @@ def serve(requests: socket.socket) -> None:
     children: dict[int, tuple[int, int]] = {}  # by process descriptor: process and reply descriptor
 
     def end(*_: object) -> None:
-        for process, _reply_to in children.values():
-            _kill_group(process)
+        _end_all([process for process, _reply_to in children.values()])
         os._exit(0)
 
     signal.signal(signal.SIGTERM, end)
@@ -158,6 +160,22 @@ def _end_like(status: int) -> None:
     if code < 0:
         os.kill(os.getpid(), -code)
     os._exit(code)
+
+
+def _end_all(leaders: Collection[int]) -> None:
+    """End the processes of actions and all that these started.
+
+    An action that has something outside its sandbox to put away, as a container, may catch SIGTERM, and has some seconds for it.
+    """
+    for leader in leaders:
+        with suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGTERM)
+    deadline = time.monotonic() + _GRACE_SECONDS
+    for leader in leaders:
+        with suppress(ChildProcessError):
+            while os.waitpid(leader, os.WNOHANG)[0] == 0 and time.monotonic() < deadline:
+                time.sleep(0.01)
+        _kill_group(leader)
 
 
 def _kill_group(leader: int) -> None:

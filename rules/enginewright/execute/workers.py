@@ -136,7 +136,7 @@ class _Python:
     def wait(self) -> None:
         """Wait until it has ended, though not for long."""
         try:
-            self.process.wait(timeout=1)
+            self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

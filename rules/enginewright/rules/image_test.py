@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -57,6 +58,8 @@ class ImageTest(Rule):
                 raise AttributeProblem(where, f"expected a path, as '/predict', got {each.path!r}")
             if isinstance(each, HttpCheck) and each.body:
                 check_source(each.body, where)
+            if isinstance(each, HttpCheck) and not _is_json(each.json):
+                raise AttributeProblem(where, f"json is no JSON: {each.json!r}")
             if isinstance(each, CommandCheck) and not each.command:
                 raise AttributeProblem(where, "a command is missing, as in command_check('python3', '--version')")
 
@@ -107,6 +110,14 @@ def test(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mappin
     except WorkspaceError as error:
         raise ActionError(str(error)) from None
     outputs["report"].write_bytes(canonical_json({"image": loaded.image, "passed": checks}))
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

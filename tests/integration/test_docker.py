@@ -1,0 +1,236 @@
+"""Images in a real Docker Engine: loaded by the layers it lacks, run, tested, and gone afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sklearn
+
+from dockerd import Engine
+from throwaway import PYPROJECT, Report, Workspace
+
+CHINA = Path(sklearn.__file__).parent / "datasets/images/china.jpg"
+PALACE = 698
+
+BUILD = """
+from enginewright import files_layer, image
+
+files_layer(name="low", files={"/low": "low.txt"}, compression="%s")
+files_layer(name="high", files={"/high": "high.txt"}, compression="%s")
+image(name="image", layers=[":low", ":high"], cmd=["/nothing"])
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, dockerd: Engine) -> Workspace:
+    """One image of two layers, new ones for each test."""
+    made = Workspace(tmp_path / "workspace", tmp_path / "store", tmp_path / "trace")
+    made.write({"dodo.py": "", "pyproject.toml": PYPROJECT, "images/x/BUILD.py": BUILD % ("none", "none")})
+    made.write({f"images/x/{name}.txt": f"{name} of {tmp_path}\n" for name in ("low", "high")})
+    made.environment |= dockerd.environment
+    return made
+
+
+@pytest.fixture(scope="module")
+def classifier(checkout: Workspace, dockerd: Engine) -> Workspace:
+    """The workspace of the examples, with the serving image built, where Docker is at hand."""
+    report = Report.of(checkout.doit("build", "--json", "images/classifier"))
+    if "images/classifier:image" in report.skipped:
+        message = f"the example's image cannot be built here: it {report.actions['images/base:base.debs']['reason']}"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    made = Workspace(checkout.root, checkout.store, checkout.trace.path)
+    made.environment |= dockerd.environment
+    return made
+
+
+def loaded(workspace: Workspace, *arguments: str) -> dict[str, object]:
+    (found,) = json.loads(workspace.doit("load", "--json", *arguments).stdout)
+    return dict(found)
+
+
+@pytest.mark.parametrize("codecs", [("none", "none"), ("gzip", "gzip"), ("zstd", "zstd")])
+def test_only_what_docker_lacks_is_sent(workspace: Workspace, dockerd: Engine, codecs: tuple[str, str]) -> None:
+    workspace.write({"images/x/BUILD.py": BUILD % codecs})
+    first = loaded(workspace, "images/x:image")
+    assert (first["layers"], first["sent_layers"], first["names"], first["whole"]) == (2, 2, ["images/x:image"], "")
+    assert dockerd.docker("inspect", "--format", "{{.Id}}", "images/x:image").strip() == first["image"]
+    assert loaded(workspace, "images/x:image")["sent_layers"] == 0
+    workspace.write({"images/x/high.txt": "changed\n"})
+    second = loaded(workspace, "images/x:image", "--tag", "team/x:1.0", "-t", "other")
+    assert second["sent_layers"] == 1 and second["names"] == ["team/x:1.0", "other:latest"]
+    layers = json.loads(dockerd.docker("inspect", "--format", "{{json .RootFS.Layers}}", "team/x:1.0"))
+    before = json.loads(dockerd.docker("inspect", "--format", "{{json .RootFS.Layers}}", "images/x:image"))
+    assert layers[0] == before[0] and layers[1] != before[1]
+    # What Docker made of the layer that was sent alone is what is in it.
+    made = dockerd.docker("create", "team/x:1.0").strip()
+    dockerd.docker("cp", f"{made}:/high", workspace.root / "high")
+    dockerd.docker("cp", f"{made}:/low", workspace.root / "low")
+    dockerd.docker("rm", made)
+    assert workspace.read("high") == "changed\n" and workspace.read("low") == workspace.read("images/x/low.txt")
+
+
+def test_an_image_that_docker_has_by_another_name_is_only_named(workspace: Workspace, dockerd: Engine) -> None:
+    image = loaded(workspace, "images/x:image")["image"]
+    again = loaded(workspace, "images/x:image", "--tag", "named:again")
+    assert again["sent_bytes"] == 0 and dockerd.docker("inspect", "--format", "{{.Id}}", "named:again").strip() == image
+
+
+def test_where_docker_is_not_running(workspace: Workspace) -> None:
+    workspace.environment["DOCKER_HOST"] = "unix:///nowhere/docker.sock"
+    for command in (["load", "images/x:image"], ["run-image", "images/x:image"]):
+        line = workspace.refuse(*command)
+        assert line.startswith("Docker is not running, or not here (unix:///nowhere/docker.sock: No such file or directory): start it")
+    assert not (workspace.root / "build/images").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["load"], "doit load: say what"),
+        (["load", "images/x:low"], "images/x:low is a files_layer, which makes no image"),
+        (["load", "images/x:image", "--tag", "Upper:1"], "'Upper:1' is no name of an image in Docker"),
+        (["run-image", "images/x"], "doit run-image takes one label"),
+        (["run-image", "images/x:image", "-p", "80"], "--publish 80: expected HOSTPORT:PORT"),
+        (["run-image", "images/x:image", "-e", "NOT_SET_HERE"], "--env NOT_SET_HERE: expected NAME=VALUE"),
+    ],
+)
+def test_refused(workspace: Workspace, arguments: list[str], message: str) -> None:
+    assert message in workspace.refuse(*arguments)
+
+
+def test_a_layer_that_was_damaged_on_disk_is_not_what_docker_gets(workspace: Workspace, dockerd: Engine) -> None:
+    workspace.build()
+    blob = max((workspace.root / "build/images/x/image/blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+    blob.chmod(0o644)
+    blob.write_bytes(blob.read_bytes()[:-600])
+    assert loaded(workspace, "images/x:image")["sent_layers"] == 2  # healed from the store first
+
+
+def test_an_image_that_cannot_start_leaves_no_container(workspace: Workspace, dockerd: Engine) -> None:
+    done = workspace.doit("run-image", "images/x:image", code=3)
+    assert "no such file or directory" in done.stderr
+    assert dockerd.containers() == []
+
+
+def test_the_serving_image_classifies_a_photograph(classifier: Workspace, dockerd: Engine) -> None:
+    """With no more than `docker run`."""
+    classifier.doit("load", "images/classifier:image", "--tag", "classifier:test")
+    container = dockerd.docker("run", "--detach", "--read-only", "--publish", "127.0.0.1::8000", "classifier:test").strip()
+    try:
+        address = f"http://{dockerd.docker('port', container, '8000/tcp').split()[0]}"
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                assert json.load(urllib.request.urlopen(f"{address}/healthz", timeout=5)) == {"status": "ok"}
+                break
+            except OSError:
+                assert time.monotonic() < deadline, dockerd.docker("logs", container)
+                time.sleep(0.2)
+        answer = json.load(urllib.request.urlopen(f"{address}/predict", data=CHINA.read_bytes(), timeout=60))
+        assert answer["class"] == PALACE and answer["top"][0]["class"] == PALACE
+    finally:
+        dockerd.docker("rm", "--force", container)
+
+
+def test_a_declared_test_passes_once_and_is_then_known(classifier: Workspace, dockerd: Engine) -> None:
+    assert "images/classifier:test" in classifier.build("images/classifier").built
+    assert classifier.build("images/classifier").up_to_date >= {"images/classifier:test"}
+    assert dockerd.containers() == []
+
+
+@pytest.fixture
+def tested(classifier: Workspace, tmp_path: Path) -> Iterator[Workspace]:
+    """A package of its own for declared tests of the serving image."""
+    place = classifier.root / "images/tested"
+    yield classifier
+    for path in place.glob("*"):
+        path.unlink()
+
+
+def declare(workspace: Workspace, checks: str, more: str = "") -> None:
+    text = f"""
+    from enginewright import command_check, http_check, image_test
+
+    image_test(name="test", image="images/classifier:image", checks=[{checks}], {more})
+    """
+    workspace.write({"images/tested/BUILD.py": text})
+
+
+@pytest.mark.parametrize(
+    ("checks", "more", "reason"),
+    [
+        ('http_check("/healthz", json={"status": "ill"})', "", "GET /healthz: expected 'ill' at .status, got 'ok'\nit answered: {"),
+        ('http_check("/nowhere")', "", "GET /nowhere: expected status 200, got 404"),
+        ('command_check("/opt/venv/bin/python", "-c", "exit(3)")', "", "expected exit code 0, got 3"),
+        (
+            'http_check("/healthz")',
+            'env={"MODEL": "/nowhere"}',
+            "the container ended with exit code 1 before it was healthy\nits log ends with:",
+        ),
+        ('http_check("/healthz")', "port=8001, timeout=4", "the container was not healthy after 4 s"),
+    ],
+)
+def test_a_declared_test_that_fails_says_why(tested: Workspace, dockerd: Engine, checks: str, more: str, reason: str) -> None:
+    declare(tested, checks, more)
+    report = tested.build("images/tested", code=1)
+    assert reason in report.actions["images/tested:test"]["reason"]
+    assert dockerd.containers() == []
+
+
+def test_a_test_that_is_interrupted_leaves_no_container(tested: Workspace, dockerd: Engine) -> None:
+    declare(tested, 'command_check("/opt/venv/bin/python", "-c", "import time; time.sleep(60)")')
+    for number in (signal.SIGINT, signal.SIGKILL):
+        build = tested.start("build", "images/tested")
+        wait_for(lambda: bool(dockerd.containers()))
+        time.sleep(1)
+        build.send_signal(number)
+        build.communicate()
+        wait_for(lambda: dockerd.containers() == [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_image_serves_until_it_is_interrupted(classifier: Workspace, dockerd: Engine, number: signal.Signals) -> None:
+    run = classifier.start("run-image", "images/classifier:image", "--health", "/healthz", "-e", "PORT=8000")
+    assert run.stderr is not None
+    try:
+        line = next(line for line in run.stderr if "8000/tcp is" in line)
+        place = re.search(r"127\.0\.0\.1:\d+", line)
+        assert place is not None
+        assert json.load(urllib.request.urlopen(f"http://{place[0]}/healthz", timeout=10)) == {"status": "ok"}
+    finally:
+        run.send_signal(number)
+    _, said = run.communicate()
+    assert run.returncode == 130 and said.strip().endswith("interrupted")
+    assert dockerd.containers() == []
+
+
+def wait_for(condition: object, seconds: float = 60) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_skopeo_and_docker_agree_on_what_was_loaded(workspace: Workspace, dockerd: Engine) -> None:
+    image = loaded(workspace, "images/x:image")["image"]
+    command = [
+        "skopeo",
+        "--insecure-policy",
+        "copy",
+        "--dest-daemon-host",
+        dockerd.host,
+        "oci:build/images/x/image",
+        "docker-daemon:by:skopeo",
+    ]
+    subprocess.run(command, cwd=workspace.root, check=True, capture_output=True)
+    assert dockerd.docker("inspect", "--format", "{{.Id}}", "by:skopeo").strip() == image
