@@ -26,13 +26,12 @@ class Engine:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of a process that is to talk to it, with a Docker configuration of its own."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
-        return {**kept, "DOCKER_HOST": self.host, "DOCKER_CONFIG": str(self.folder / "config"), "DOCKER_BUILDKIT": "1"}
+        """The variables of a process that is to talk to it, with a Docker configuration of its own."""
+        return {"DOCKER_HOST": self.host, "DOCKER_CONFIG": str(self.folder / "config"), "DOCKER_CONTEXT": "", "DOCKER_TLS_VERIFY": ""}
 
     def docker(self, *arguments: str | Path, check: bool = True) -> str:
         """What `docker` prints on standard output."""
-        done = subprocess.run([CLI, *map(str, arguments)], env=self.environment, capture_output=True, text=True)
+        done = subprocess.run([CLI, *map(str, arguments)], env={**os.environ, **self.environment}, capture_output=True, text=True)
         assert not check or done.returncode == 0, f"docker {' '.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,10 @@ class Classifier:
 
 
 app = FastAPI(title="EfficientNet-Lite0", docs_url=None, redoc_url=None)
-classifier = Classifier(MODEL)
+try:
+    classifier = Classifier(MODEL)
+except Exception as error:  # whatever ONNX Runtime raises
+    sys.exit(f"the model in {MODEL} cannot be served: {error}")
 
 
 @app.get("/healthz")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from enginewright.rules.bf16 import bf16
     from enginewright.rules.checkpoint import checkpoint
     from enginewright.rules.debian_base import debian_base
+    from enginewright.rules.dockerfile_base import dockerfile_base
     from enginewright.rules.engine import tensorrt_engine
     from enginewright.rules.fp16 import fp16
     from enginewright.rules.image import image
@@ -44,6 +45,7 @@ _HOMES = {
     "checkpoint": "rules.checkpoint",
     "command_check": "daemon.checks",
     "debian_base": "rules.debian_base",
+    "dockerfile_base": "rules.dockerfile_base",
     "files_layer": "rules.layer",
     "fp16": "rules.fp16",
     "glob": "workspace.glob",
@@ -76,6 +78,7 @@ __all__ = [
     "checkpoint",
     "command_check",
     "debian_base",
+    "dockerfile_base",
     "files_layer",
     "fp16",
     "glob",

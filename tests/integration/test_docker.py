@@ -100,7 +100,7 @@ def test_where_docker_is_not_running(workspace: Workspace) -> None:
         (["load", "images/x:image", "--tag", "Upper:1"], "'Upper:1' is no name of an image in Docker"),
         (["run-image", "images/x"], "doit run-image takes one label"),
         (["run-image", "images/x:image", "-p", "80"], "--publish 80: expected HOSTPORT:PORT"),
-        (["run-image", "images/x:image", "-e", "NOT_SET_HERE"], "--env NOT_SET_HERE: expected NAME=VALUE"),
+        (["run-image", "images/x:image", "--env", "NOT_SET_HERE"], "--env NOT_SET_HERE: expected NAME=VALUE"),
     ],
 )
 def test_refused(workspace: Workspace, arguments: list[str], message: str) -> None:
@@ -199,7 +199,7 @@ def test_a_test_that_is_interrupted_leaves_no_container(tested: Workspace, docke
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_run_image_serves_until_it_is_interrupted(classifier: Workspace, dockerd: Engine, number: signal.Signals) -> None:
-    run = classifier.start("run-image", "images/classifier:image", "--health", "/healthz", "-e", "PORT=8000")
+    run = classifier.start("run-image", "images/classifier:image", "--health", "/healthz", "--env=PORT=8000")
     assert run.stderr is not None
     try:
         line = next(line for line in run.stderr if "8000/tcp is" in line)

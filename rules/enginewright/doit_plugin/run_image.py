@@ -26,8 +26,9 @@ _OPTIONS = (
         "help": "HOSTPORT:PORT, where on the loopback a port of the container is reachable; any free one, for those the image exposes",
     },
     {
-        "name": "env", "short": "e", "long": "env", "type": list, "default": [],
-        "help": "NAME=VALUE, or NAME for its value here: a variable in the container; may be given several times",
+        "name": "env", "short": "", "long": "env", "type": list, "default": [],
+        "help": "a variable in the container: --env=NAME=VALUE, in one word, for doit takes a NAME=VALUE by itself for a variable of its own;"
+        " or --env NAME for its value here; may be given several times",
     },
     {
         "name": "health", "short": "", "long": "health", "type": str, "default": "",
@@ -50,7 +51,7 @@ class RunImageCommand(Command):
 
     name = "run-image"
     doc_purpose = "build an image, load it into Docker and run it until Ctrl-C"
-    doc_usage = "LABEL [-p HOSTPORT:PORT] [-e NAME=VALUE] [--health PATH]"
+    doc_usage = "LABEL [-p HOSTPORT:PORT] [--env=NAME=VALUE] [--health PATH]"
     doc_description = (
         "Runs a container of the image, says where its ports are reachable (on the loopback), shows its log, and removes it at the end,"
         " also after Ctrl-C. What it must answer is declared by image_test(). Exit codes: that of the container, 0 where it was stopped,"
