@@ -27,7 +27,7 @@ _OPTIONS = (
     },
     {
         "name": "env", "short": "", "long": "env", "type": list, "default": [],
-        "help": "a variable in the container: --env=NAME=VALUE, in one word, for doit takes a NAME=VALUE by itself for a variable of its own;"
+        "help": "a variable in the container: --env=NAME=VALUE, in one word, for doit takes a NAME=VALUE by itself for one of its own;"
         " or --env NAME for its value here; may be given several times",
     },
     {
