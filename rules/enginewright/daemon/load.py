@@ -106,7 +106,7 @@ def _containerd(client: docker.DockerClient) -> bool:
 
 
 def _known(client: docker.DockerClient, diff_ids: Sequence[str], names: Iterable[str]) -> int:
-    """How many layers, from the lowest, the Engine has one on top of the other, as part of some image; never all of them."""
+    """How many layers, from the lowest, the Engine has one on top of the other, as part of some image."""
     from docker.errors import ImageNotFound
 
     best = 0
