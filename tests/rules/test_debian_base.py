@@ -93,7 +93,7 @@ def test_pins_of_another_declaration(workspace: Workspace) -> None:
     [
         ([], "doit pin takes one label"),
         (["images/x"], "doit pin takes one label"),
-        (["images/x:image"], "images/x:image is a image: doit pin is for a debian_base()"),
+        (["images/x:image"], "images/x:image is made by image(): doit pin is for a debian_base()"),
         (["images/x:bass"], "did you mean 'base'?"),
     ],
 )

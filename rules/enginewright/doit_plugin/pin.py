@@ -38,7 +38,7 @@ class PinCommand(Command):
         (label,) = select(build, args)
         target = build.graph.targets.get(Label(label.package, f"{label.name}.debs")) or build.graph.targets[label]
         if target.action is None or target.action.mnemonic != "DebianPackages":
-            raise InvalidCommand(f"{label} is a {build.graph.targets[label].kind}: doit pin is for a debian_base()")
+            raise InvalidCommand(f"{label} is made by {build.graph.targets[label].kind}(): doit pin is for a debian_base()")
         place = Path(target.action.inputs["pins"].path)
         asked: Any = target.action.params
         try:
