@@ -54,7 +54,8 @@ def read_cache_settings(root: Path, table: Mapping[str, Any], environ: Mapping[s
         if environ.get(variable):
             return environ[variable], variable
         value = table.get(name)
-        if value is not None and (not isinstance(value, kind) or (kind is not bool and isinstance(value, bool))):
+        fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+        if value is not None and not fits:
             raise WorkspaceError(f"{_WHERE} {name}: expected {'true or false' if kind is bool else f'a {_KINDS[kind]}'}, got {value!r}")
         return value, f"{_WHERE} {name}"
 
