@@ -42,7 +42,7 @@ schedulers:
     action-cache: *ac
     bot-session-keepalive-timeout: {keepalive}
     assigners: [ !priority-age-assigner {{count: 1, interval: 0.05, jitter-factor: 0.05, failure-backoff: 1.0}} ]
-    property-set: !dynamic-property-set {{match-property-keys: [gpu-arch, container-image]}}
+    property-set: !dynamic-property-set {{match-property-keys: [gpu-arch, container-image, pool]}}
 instances:
   - name: ''
     services: [ !cas {{storage: *cas}}, !bytestream {{storage: *cas}}, !action-cache {{cache: *ac}}, !execution {{scheduler: *sched}} ]
@@ -50,10 +50,27 @@ thread-pool-size: 300
 """
 
 
+ONCE = """
+CREATE UNIQUE INDEX ON jobs (instance_name, action_digest) WHERE stage <> 4 AND cancelled IS NOT TRUE AND do_not_cache IS NOT TRUE
+"""
+"""BuildGrid looks whether an action is under way before it takes it, but not in one step: of the same action from two clients in the
+same milliseconds it makes two jobs. With this index the database refuses the second, and the client asks again."""
+
+_DRIVER = """
+int cuInit(unsigned flags) { return 0; }
+int cuDeviceGetCount(int *count) { *count = 1; return 0; }
+int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return 0; }
+int cuDeviceGetAttribute(int *value, int attribute, int device) { *value = attribute == 75 ? MAJOR : MINOR; return 0; }
+"""
+"""As much of CUDA's driver as tells which GPU there is: a worker in these tests says that it has one, and has none."""
+
+
 def missing() -> str:
     """What this machine lacks to run the engine; empty when it lacks nothing."""
     if sys.version_info[:2] != (3, 11):
         return f"BuildGrid {BUILDGRID} is for Python 3.11"
+    if not shutil.which("cc"):
+        return "no C compiler: apt-get install gcc libc6-dev"
     return "" if _postgres("initdb") else "no PostgreSQL: apt-get install postgresql"
 
 
@@ -111,12 +128,24 @@ class Worker:
             str(engine.venv / "bin/python"), str(HERE / "worker.py"), engine.address, name, str(self.folder),
             f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", *arguments,
         ]  # fmt: skip
+        self._environment = dict(os.environ)
+        if "gpu-arch" in properties:
+            self._environment["LD_LIBRARY_PATH"] = str(self._driver(properties["gpu-arch"]))
         self.start()
 
     def start(self) -> None:
         """Start it, again if it was killed."""
         with open(self.folder / "log", "ab") as log:
-            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log, start_new_session=True)
+
+    def _driver(self, arch: str) -> Path:
+        source, folder = self.folder / "driver.c", self.folder / "driver"
+        source.write_text(_DRIVER)
+        folder.mkdir()
+        major, minor = arch[3:-1], arch[-1]
+        library = folder / "libcuda.so.1"
+        subprocess.run(["cc", "-shared", "-fPIC", f"-DMAJOR={major}", f"-DMINOR={minor}", "-o", library, source], check=True)
+        return folder
 
     def kill(self) -> None:
         """SIGKILL, as a machine that goes away: with all that it runs."""
@@ -154,6 +183,8 @@ class Engine:
         (folder / "bgd.yml").write_text(_CONFIGURATION.format(port=self.port, folder=folder, keepalive=KEEPALIVE_SECONDS))
         url = f"postgresql+psycopg2://bgd@/bgd?host={folder}/socket"
         subprocess.run([self.venv / "bin/bgd", "migrate", "apply", url], check=True, capture_output=True)
+        psql = [_postgres("psql"), "--host", folder / "socket", "--username", "bgd", "--command", ONCE, "bgd"]
+        subprocess.run(psql, check=True, capture_output=True)
         self.start()
 
     def start(self) -> None:

@@ -140,7 +140,8 @@ class Running:
         paths = list(command.output_paths) or [*command.output_files, *command.output_directories]
         for path in paths:
             (inside / path).parent.mkdir(parents=True, exist_ok=True)
-        environment = {"PATH": self._path, **{each.name: each.value for each in command.environment_variables}}
+        own = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+        environment = {"PATH": self._path, **own, **{each.name: each.value for each in command.environment_variables}}
         out, err = root.parent / "out", root.parent / "err"
         seconds = action.timeout.ToTimedelta().total_seconds() if action.HasField("timeout") else None
         result.execution_metadata.execution_start_timestamp.GetCurrentTime()
@@ -229,7 +230,7 @@ def main(server: str, name: str, folder: str, path: str, *properties: str) -> No
                 running = {}
                 session = bots.CreateBotSession(bots_pb2.CreateBotSessionRequest(parent="", bot_session=wanted), timeout=POLL_SECONDS)
             for lease in session.leases:
-                if lease.state == bots_pb2.LeaseState.PENDING:
+                if lease.state in (bots_pb2.LeaseState.PENDING, bots_pb2.LeaseState.ACTIVE) and lease.id not in running:
                     lease.state = bots_pb2.LeaseState.ACTIVE
                     running[lease.id] = Running(lease, blobs, below, path, name, tell)
             known = {lease.id for lease in session.leases if lease.state != bots_pb2.LeaseState.CANCELLED}

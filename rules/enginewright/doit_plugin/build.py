@@ -12,7 +12,7 @@ from doit.cmd_run import opt_continue
 from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
-from enginewright.doit_plugin.options import CACHE_OPTIONS
+from enginewright.doit_plugin.options import CACHE_OPTIONS, EXECUTOR_OPTIONS
 from enginewright.execute.memory import nothing_to_do, open_snapshot
 
 OPT_PROCESSES = {
@@ -52,7 +52,7 @@ class BuildCommand(Command):
         " 2 an error while running, 3 an error before anything ran."
     )
     execute_tasks = True
-    cmd_options = (opt_continue, OPT_PROCESSES, OPT_COMPRESSION, _OPT_VERBOSE, _OPT_JSON, _OPT_LOCKED, *CACHE_OPTIONS)
+    cmd_options = (opt_continue, OPT_PROCESSES, OPT_COMPRESSION, _OPT_VERBOSE, _OPT_JSON, _OPT_LOCKED, *CACHE_OPTIONS, *EXECUTOR_OPTIONS)
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Build what ``args`` select and return the exit code."""

@@ -164,7 +164,7 @@ def _run(build: Build, wanted: list[Label], asked: set[Label], named: Iterable[L
         BuildReporter(out, {"verbose": params["verbose"]}),
         params["continue"],
         stream=Stream(2),
-        num_process=params["num_process"],
+        num_process=params["num_process"] + build.remote_jobs,
     )
     code = runner.run_all(control.task_dispatcher())
     # doit calls a task whose dependency failed an error; what went wrong is the failure before it.
@@ -219,6 +219,8 @@ def _action_as_json(build: Build, outcome: Outcome) -> dict[str, Any]:
             "seconds": round(result.seconds, 3),
             "peak_rss": result.peak_rss,
             "sandbox": result.sandbox,
+            "host": result.host,
+            "executor": result.executor,
             "outputs": [{"path": each.path, "digest": each.digest, "size": each.size} for each in result.outputs.values()],
         }
     return record

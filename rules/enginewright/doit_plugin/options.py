@@ -40,3 +40,27 @@ CACHE_OPTIONS = (
         "help": "fail when there is trouble with the remote cache, rather than go on without it",
     },
 )  # fmt: skip
+
+EXECUTOR_OPTIONS = (
+    {
+        "name": "remote_executor", "short": "", "long": "remote-executor", "type": str, "default": "",
+        "help": "have a Remote Execution API server run actions: grpc[s]://HOST:PORT[/INSTANCE]",
+    },
+    {
+        "name": "remote_execution", "short": "", "long": "remote-execution", "type": str, "default": "",
+        "help": "which actions run there: auto (those that this machine cannot run), always, never; also of a kind or a target, as in"
+        " auto,TensorrtEngine=always,models/x:big=never [default: auto]",
+    },
+    {
+        "name": "remote_jobs", "short": "", "long": "remote-jobs", "type": int, "default": 0,
+        "help": "actions that may be under way there at a time, beside those that run here [default: 64]",
+    },
+    {
+        "name": "remote_timeout", "short": "", "long": "remote-timeout", "type": int, "default": 0,
+        "help": "seconds that an action may run there [default: the server's own limit]",
+    },
+    {
+        "name": "remote_queue_timeout", "short": "", "long": "remote-queue-timeout", "type": int, "default": 0,
+        "help": "seconds that an action may wait for a worker [default: no limit]",
+    },
+)  # fmt: skip

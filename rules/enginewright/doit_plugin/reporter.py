@@ -117,7 +117,7 @@ def describe(outcome: Outcome, mnemonic: str) -> str:
     """The outcome of an action as a line, or as many as the reason of a failure has."""
     line = f"{_WORDS.get(outcome.status, outcome.status.value):8} {outcome.label}"
     if outcome.status is Status.BUILT:
-        line += f"  {outcome.seconds:.1f} s"
+        line += f"  {outcome.seconds:.1f} s{f' on {outcome.host}' if outcome.host else ''}"
     elif outcome.status is Status.FAILED:
         line += f" ({mnemonic})"
     return f"{line}: {outcome.reason}" if outcome.reason else line

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from doit.dependency import Dependency, JsonDB
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 
+from enginewright.doit_plugin.executor import open_elsewhere
 from enginewright.doit_plugin.nodes import nodes, skip_ignored
 from enginewright.doit_plugin.shared_cache import open_sharing
 from enginewright.errors import DeclarationError, WorkspaceError, in_words
@@ -23,6 +24,7 @@ from enginewright.execute.memory import STATE, Loaded, open_snapshot, recall, wa
 from enginewright.execute.workers import Workers
 from enginewright.graph.label import Label
 from enginewright.store.snapshot import Snapshot
+from enginewright.workspace.executor import read_executor_settings
 from enginewright.workspace.settings import Settings, read_settings
 from enginewright.workspace.shared_cache import read_cache_settings
 
@@ -56,13 +58,17 @@ def open_build(
             workers = Workers()
             workers.reserve()  # it starts up while the graph is loaded
         loaded = recall(snapshot) or _load(root, settings, snapshot)
-        cache = read_cache_settings(root, settings.remote, os.environ, options or {})
-        sharing = None if look_only else open_sharing(root, cache, settings.store, {})
+        executor = read_executor_settings(root, settings.remote, os.environ, options or {})
+        # An executor is a cache, too, of what it has made, and of what builds make themselves.
+        cache = read_cache_settings(root, settings.remote, os.environ, options or {}, executor.url)
+        sharing = None if look_only else open_sharing(root, cache, settings.store, executor.properties, executor.timeout)
+        elsewhere = open_elsewhere(executor, cache, settings.store, sharing)
+        given = (root, loaded, settings.store, snapshot, processes, look_only, workers, sharing, cache.download, elsewhere)
         if pins is None:
-            return Build(root, loaded, settings.store, snapshot, processes, look_only, workers, sharing, cache.download)
+            return Build(*given)
         from enginewright.execute.locked import LockedBuild
 
-        return LockedBuild(pins, root, loaded, settings.store, snapshot, processes, look_only, workers, sharing, cache.download)
+        return LockedBuild(pins, *given)
 
 
 def _load(root: Path, settings: Settings, snapshot: Snapshot) -> Loaded:

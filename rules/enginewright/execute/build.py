@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enginewright.errors import ActionError, DeclarationError, WorkspaceError, in_words
+from enginewright.execute.elsewhere import Elsewhere, Unavailable
 from enginewright.execute.isolation import Isolation
 from enginewright.execute.ledger import LEDGER, Draft
 from enginewright.execute.local import Executor, Input
 from enginewright.execute.memory import STATE, Loaded, remember
 from enginewright.execute.outputs import Outputs
-from enginewright.execute.platform import host_platform, unmet
+from enginewright.execute.placement import Placement
 from enginewright.execute.resources import Need, Resources, alone_on_gpu, machine_memory, need
 from enginewright.execute.workers import Workers
 from enginewright.execute.written import Written, is_dated
@@ -59,13 +60,17 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one target, and why: ``reason`` for a skipped or failed one, ``key`` for one with a result."""
+    """What became of one target, and why: ``reason`` for a skipped or failed one, ``key`` for one with a result.
+
+    ``host`` is the remote worker that built it; empty when this machine did.
+    """
 
     label: Label
     status: Status
     key: str = ""
     seconds: float = 0.0
     reason: str = ""
+    host: str = ""
 
 
 class Build:
@@ -75,7 +80,7 @@ class Build:
     ``look_only`` nothing is restored and nothing is remembered: a target is cached when the store has its result. ``reasons``
     says of targets that must run, or were restored, what their keys do not tell. ``sharing`` is the cache that is shared with other
     machines; ``download`` says which outputs of the results found there are placed: "all", "toplevel", those of targets that were asked
-    for, or "minimal", none. The others stay there until an action needs them.
+    for, or "minimal", none. The others stay there until an action needs them. ``elsewhere`` is the remote executor.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class Build:
         workers: Workers | None = None,
         sharing: Sharing | None = None,
         download: str = "all",
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.look_only = look_only
         self.graph = loaded.graph
@@ -119,6 +125,8 @@ class Build:
         self._results: dict[str, Result] = {}
         self._bringing = {label: threading.Lock() for label in loaded.graph.deps} if sharing else {}
         self._executor = Executor(root, self._store, loaded.installation, workers)
+        self._elsewhere = elsewhere
+        self._placement = Placement(loaded.installation, elsewhere, look_only)
         self._resources = Resources(processes, machine_memory())
         self._processes = processes
         self._busy: set[int] = set()
@@ -129,6 +137,11 @@ class Build:
     def isolation(self) -> Isolation:
         """What keeps actions to what they declare on this machine. Raises WorkspaceError when it cannot be what it should be."""
         return self._executor.isolation
+
+    @property
+    def remote_jobs(self) -> int:
+        """How many actions may be under way elsewhere at once, beside those that run here."""
+        return self._placement.remote_jobs
 
     def log(self, label: Label) -> Path:
         """Where what an action printed is kept."""
@@ -174,8 +187,8 @@ class Build:
         for label in wanted:
             target = self.graph.targets[label]
             if target.action is not None:
-                if not self.unmet(target):
-                    self._toolchain(target)
+                if not self._placement.unmet(target):
+                    self._placement.toolchain(target)
                 for artifact in target.action.inputs.values():
                     if not self._made(target, artifact):
                         self._source(target, artifact)
@@ -216,7 +229,7 @@ class Build:
                 found[label] = outcome.reason
             elif not self.done(label):
                 behind = (_passed_on(dep, found[dep]) for dep in self.graph.deps[label] if dep in found)
-                if reason := (self.unmet(target) if target.action else "") or next(behind, ""):
+                if reason := (self._placement.unmet(target) if target.action else "") or next(behind, ""):
                     found[label] = reason
         return found
 
@@ -247,8 +260,8 @@ class Build:
             if dep in self.outcomes and self.outcomes[dep].status is Status.SKIPPED:
                 return Outcome(label, Status.SKIPPED, reason=_passed_on(dep, self.outcomes[dep].reason))
         # What this machine cannot run may still have been run by another that shares the store.
-        outcome = None if self._lacks(target) else self._reuse(target)
-        if outcome is None and (reason := self.unmet(target)):
+        outcome = self._reuse(target) if self._placement.has_toolchain(target) else None
+        if outcome is None and (reason := self._placement.unmet(target)):
             return Outcome(label, Status.SKIPPED, reason=reason)
         return outcome
 
@@ -350,7 +363,7 @@ class Build:
     def _make_again(self, target: Target, lost: Built) -> None:
         """Run the action of a target whose outputs the shared cache had, and lost since."""
         label = target.label
-        if reason := self.unmet(target):
+        if reason := self._placement.unmet(target):
             raise ActionError(f"needs {label}, which the remote cache no longer has and which {reason}")
         self.reasons[label] = "the remote cache has lost an output that is needed"
         outcome = self.run(label)
@@ -370,16 +383,23 @@ class Build:
             began = self._draft.elapsed()
             try:
                 self._bring_inputs(target)
+                elsewhere = self._placement.remote(target)
             except (ActionError, DeclarationError, WorkspaceError, OSError) as error:
                 self.outcomes[label] = outcome = self._failed(target, error)
                 self._draft.enter(str(label), outcome.status.value, "", None, self.previous_key(label), began, worker, outcome.reason, None)
                 return outcome
+            there = self._run(target, worker, elsewhere) if elsewhere is not None else None
+        self.outcomes[label] = there or self._run_here(target)
+        return self.outcomes[label]
+
+    def _run_here(self, target: Target) -> Outcome:
         need = self._need(target)
         with self._work() as worker, self._resources.hold(need), alone_on_gpu(need.gpu, lambda: self._closing):
             if self._closing:  # after Ctrl-C, doit's threads go on for a while
-                return Outcome(label, Status.FAILED, reason="was interrupted")
-            self.outcomes[label] = self._run(target, worker)
-        return self.outcomes[label]
+                return Outcome(target.label, Status.FAILED, reason="was interrupted")
+            outcome = self._run(target, worker)
+            assert outcome is not None
+            return outcome
 
     @contextmanager
     def apart(self) -> Iterator[tuple[Executor, ContentStore]]:
@@ -428,7 +448,8 @@ class Build:
                 self._busy.remove(worker)
                 self._ended.notify_all()
 
-    def _run(self, target: Target, worker: int) -> Outcome:
+    def _run(self, target: Target, worker: int, elsewhere: Elsewhere | None = None) -> Outcome | None:
+        """Run an action here, or elsewhere; None when it did not run there, and is to run here after all."""
         assert target.action is not None
         label = target.label
         began, previous = self._draft.elapsed(), self._previous.setdefault(label, self.last_key(label))
@@ -438,27 +459,43 @@ class Build:
             inputs = self._inputs(target)
             material = self._material(target, inputs)
             key = material.key()
-            with (
-                self._offering(target, previous) as (action, offered),
-                self._executor.run(label, action, key, material, {**inputs, **offered}, self.log(label)) as result,
-            ):
+            running = (
+                elsewhere.run(label, target.action, key, material, inputs, self.log(label))
+                if elsewhere is not None
+                else self._running_here(target, previous, key, material, inputs)
+            )
+            with running as result:
                 self._actions.put(result)
-                if action.previous:
+                if target.action.previous:
                     self._actions.set_latest(str(label), key)
                 digests = {name: output.digest for name, output in result.outputs.items()}
                 if not all(self._outputs.place(artifact, digests[name]) for name, artifact in target.action.outputs.items()):
                     raise ActionError("its outputs vanished from the store: is another process clearing it?")
                 if self._sharing is not None:
                     self._absent.discard(label)
-                    self._sharing.offer(label, target.action, material, inputs, result)
+                    if elsewhere is None or not elsewhere.shares:
+                        self._sharing.offer(label, target.action, material, inputs, result)
             self._snapshot.set_target(str(label), Built(key, digests))
             self._snapshot.linked(path for artifact in target.action.inputs.values() for path in self._outputs.files(artifact))
-            outcome = Outcome(label, Status.BUILT, key=key, seconds=result.seconds)
+            outcome = Outcome(label, Status.BUILT, key=key, seconds=result.seconds, host=result.host if elsewhere is not None else "")
+        except Unavailable as problem:
+            if not (unmet := self._placement.retreat(target)):
+                return None
+            outcome = self._failed(target, ActionError(f"{problem}; and this machine cannot run it: it {unmet}"))
         except (ActionError, DeclarationError, WorkspaceError, OSError) as error:
             outcome = self._failed(target, error)
         reason = outcome.reason or self.reasons.get(label, "")
         self._draft.enter(str(label), outcome.status.value, key, material, previous, began, worker, reason, result)
         return outcome
+
+    @contextmanager
+    def _running_here(self, target: Target, previous: str, key: str, material: Material, inputs: Mapping[str, Input]) -> Iterator[Result]:
+        """Run an action on this machine; in the context its outputs stay in the store."""
+        with (
+            self._offering(target, previous) as (action, offered),
+            self._executor.run(target.label, action, key, material, {**inputs, **offered}, self.log(target.label)) as result,
+        ):
+            yield result
 
     def _failed(self, target: Target, error: Exception) -> Outcome:
         """The outcome of a target that failed, with nothing left that might be taken for what it would have made."""
@@ -493,6 +530,8 @@ class Build:
         with self._ended:
             self._closing = True
         self._executor.stop()
+        if self._elsewhere is not None:
+            self._elsewhere.stop()
         with self._ended:
             self._ended.wait_for(lambda: not self._busy)
         settled = (Status.BUILT, Status.CACHED, Status.UP_TO_DATE)
@@ -507,6 +546,8 @@ class Build:
             # Blobs and records need none: they are checked whenever they are used.
             sync_file_system(self._root)
         self._executor.close()
+        if self._elsewhere is not None:
+            self._elsewhere.close()
         if self._sharing is not None:
             self._sharing.close()
         self._store.close()
@@ -595,33 +636,13 @@ class Build:
             target.action,
             inputs={name: each.digest for name, each in inputs.items()},
             code=self._loaded.installation.code(target.action.run.partition(":")[0]),
-            toolchain=self._toolchain(target),
-            platform=host_platform(),
+            toolchain=self._placement.toolchain(target),
+            platform=self._placement.platform(target),
         )
-
-    def _toolchain(self, target: Target) -> Mapping[str, str]:
-        assert target.action is not None
-        try:
-            return self._loaded.installation.toolchain(target.action.packages).versions
-        except LookupError as error:
-            raise DeclarationError(f"{target}: {error}") from None
 
     def unmet(self, target: Target) -> str:
         """Why this machine cannot run a target's action; empty when it can."""
-        assert target.action is not None
-        return unmet(target.action.requires) or self._lacks(target)
-
-    def _lacks(self, target: Target) -> str:
-        """Which distribution is missing for a target that needs a GPU: such are for machines that are set up for them.
-
-        For any other it is a mistake, which `_toolchain` raises.
-        """
-        if target.action is not None and "gpu" in target.action.requires:
-            try:
-                self._loaded.installation.toolchain(target.action.packages)
-            except LookupError as error:
-                return f"cannot run here: {error}"
-        return ""
+        return self._placement.unmet_here(target)
 
 
 def _passed_on(dep: Label, reason: str) -> str:

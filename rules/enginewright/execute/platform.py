@@ -17,6 +17,9 @@ from enginewright.graph.action import APT_SOURCES
 PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
 """Where actions find programs: their PATH."""
 
+PROPERTY = "platform."
+"""What the names of execution requirements begin with that are platform properties of a remote executor's workers."""
+
 
 @functools.cache
 def host_platform() -> str:

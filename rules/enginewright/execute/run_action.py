@@ -36,7 +36,7 @@ from enginewright.execute.description import (
 )
 from enginewright.execute.installation import Installation
 from enginewright.execute.local import Executor, Input
-from enginewright.execute.platform import gpus, host_platform, unmet
+from enginewright.execute.platform import PROPERTY, gpus, host_platform, unmet
 from enginewright.execute.resources import alone_on_gpu
 from enginewright.graph.key import Material
 from enginewright.store.content import ContentStore
@@ -100,7 +100,8 @@ def check(wanted: Material, packages: tuple[str, ...]) -> None:
             f"the worker {socket.gethostname()} has another toolchain than the action's key names: "
             f"{'; '.join(differences[:_SHOWN] + more)}: install the same versions on both"
         )
-    if reason := unmet(wanted.requires):
+    # What is a platform property is the executor's affair: it chose this machine by it.
+    if reason := unmet({name: value for name, value in wanted.requires.items() if not name.startswith(PROPERTY)}):
         raise Refusal(f"the worker {socket.gethostname()} was given an action that {reason}: its platform properties promise what it lacks")
 
 

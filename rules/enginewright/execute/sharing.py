@@ -85,23 +85,30 @@ class Sharing:
 
         Raises ValueError when an input has other bytes by now, or a name that is not UTF-8; OSError.
         """
-        files: dict[str, File] = {}
-        for name, artifact in action.inputs.items():
-            if not artifact.tree:
-                files[artifact.path] = File(self._strong(inputs[name].digest, inputs[name].location))
-                continue
-            for entry in self._entries(inputs[name]):
-                digest = self._strong(entry.digest, inputs[name].location / entry.path)
-                files[f"{artifact.path}/{entry.path}"] = File(digest, entry.executable)
         return remote_action(
             contents={DESCRIPTION: describe(label, action, material)},
-            inputs=files,
+            inputs={path: file for path, file, _ in self._files(action, inputs)},
             input_folders=[each.path for each in action.inputs.values() if each.tree],
             outputs=[*(each.path for each in action.outputs.values() if not each.tree), RECORD],
             output_folders=[each.path for each in action.outputs.values() if each.tree],
             properties=platform_properties(action.requires, self._properties),
             timeout=self._timeout,
         )
+
+    def sources(self, action: Action, inputs: Mapping[str, Input]) -> dict[Digest, Path]:
+        """Where the bytes of an action's inputs lie on this machine. Raises as `action` does."""
+        return {file.digest: location for _, file, location in self._files(action, inputs)}
+
+    def _files(self, action: Action, inputs: Mapping[str, Input]) -> Iterator[tuple[str, File, Path]]:
+        """The files of an action's inputs: the path in the workspace, what they are beyond this machine, and where they lie."""
+        for name, artifact in action.inputs.items():
+            location = inputs[name].location
+            if not artifact.tree:
+                yield artifact.path, File(self._strong(inputs[name].digest, location)), location
+                continue
+            for entry in self._entries(inputs[name]):
+                digest = self._strong(entry.digest, location / entry.path)
+                yield f"{artifact.path}/{entry.path}", File(digest, entry.executable), location / entry.path
 
     def _name(self, label: Label, action: Action, key: str, material: Material, inputs: Mapping[str, Input]) -> Digest | None:
         """The digest of an action there; None when it cannot have one."""
@@ -133,7 +140,7 @@ class Sharing:
             record = self._record(found)
             if record is None:
                 return None
-            _check(found, record, action)
+            check_result(found, record, action)
             outputs = {name: self._claim(action, name, record.outputs[name]) for name in action.outputs}
         except ValueError as error:
             self.cache.refuse(f"a result of {label} that cannot be used ({error})")
@@ -291,7 +298,7 @@ class Sharing:
         return [Entry(name, os.access(path, os.X_OK), file_digest(path)) for name, path in tree_files(tree.location)]
 
 
-def _check(found: RemoteResult, record: Record, action: Action) -> None:
+def check_result(found: RemoteResult, record: Record, action: Action) -> None:
     """Raise ValueError unless a record speaks of the files that its result has, and they are an action's outputs."""
     if found.exit_code:
         raise ValueError(f"it failed with exit code {found.exit_code}")

@@ -28,7 +28,7 @@ class PythonAction(Rule):
     `pathlib.Path` for each name (``name.output`` for each output of a target that has several), and writes every output.
     Outputs lie below ``build/PACKAGE/NAME/``. ``params`` are plain values; ``srcs`` are the files that FILE.py imports, and
     ``packages`` the distributions it imports. ``requires`` are execution requirements, as ``{"memory": "6GB"}``: ``cpu``,
-    ``memory``, ``gpu`` (an architecture) and ``network`` (``"yes"``).
+    ``memory``, ``gpu`` (an architecture) and ``network`` (``"yes"``), and ``platform.NAME`` for a platform property of a remote executor's.
     """
 
     kind: ClassVar[str] = "python_action"
@@ -50,6 +50,8 @@ class PythonAction(Rule):
             if list(self.outputs.values()).count(file) > 1:
                 raise AttributeProblem(f"outputs[{name!r}]", f"{file!r} is given twice")
         for name, value in self.requires.items():
+            if name.startswith("platform.") and value:
+                continue
             if name not in _REQUIREMENTS:
                 raise AttributeProblem("requires", f"unknown execution requirement {name!r}{did_you_mean(name, _REQUIREMENTS)}")
             if not re.fullmatch(_REQUIREMENTS[name], value):

@@ -30,7 +30,8 @@ class Result:
     """The record of one run of an action, read by everything that explains or reports.
 
     ``material`` is what its key covers (`enginewright.graph.key.Material` as a dict). ``started`` is in seconds since 1970,
-    ``seconds`` is wall time, ``peak_rss`` is in bytes; ``sandbox`` names what enforced the isolation.
+    ``seconds`` is wall time, ``peak_rss`` is in bytes; ``host`` is the machine that ran it, ``sandbox`` names what enforced the
+    isolation there. ``executor`` is the remote executor whose worker it was; empty for what was run by a build itself.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Result:
     peak_rss: int
     host: str
     sandbox: str
+    executor: str = ""
 
 
 class ActionCache:

@@ -11,6 +11,7 @@ from typing import Any
 
 from enginewright.errors import WorkspaceError
 from enginewright.graph.attributes import did_you_mean
+from enginewright.workspace.executor import EXECUTOR_NAMES
 from enginewright.workspace.shared_cache import NAMES
 from enginewright.workspace.toml import read_toml
 
@@ -20,7 +21,8 @@ class Settings:
     """``packages``: glob patterns of the folders that may hold a BUILD.py. ``store``: where blobs and results are kept.
 
     ``compression`` is that of layers whose declaration names none, and ``epoch`` the date of what is built, in seconds since 1970.
-    ``remote`` is the table of what is beyond this machine: `enginewright.workspace.shared_cache` reads it.
+    ``remote`` is the table of what is beyond this machine: `enginewright.workspace.shared_cache` and
+    `enginewright.workspace.executor` read it.
     """
 
     packages: tuple[str, ...]
@@ -65,9 +67,10 @@ def read_settings(root: Path) -> Settings:
 def _remote(table: object) -> Mapping[str, Any]:
     if not isinstance(table, dict):
         raise WorkspaceError("pyproject.toml: [tool.enginewright.remote]: expected a table")
+    known = (*NAMES, *EXECUTOR_NAMES)
     for name in table:
-        if name not in NAMES:
-            raise WorkspaceError(f"pyproject.toml: [tool.enginewright.remote] has no setting {name!r}{did_you_mean(name, NAMES)}")
+        if name not in known:
+            raise WorkspaceError(f"pyproject.toml: [tool.enginewright.remote] has no setting {name!r}{did_you_mean(name, known)}")
     return table
 
 

@@ -41,9 +41,11 @@ class CacheSettings:
     token_file: Path | None = None
 
 
-def read_cache_settings(root: Path, table: Mapping[str, Any], environ: Mapping[str, str], options: Mapping[str, Any]) -> CacheSettings:
+def read_cache_settings(
+    root: Path, table: Mapping[str, Any], environ: Mapping[str, str], options: Mapping[str, Any], default: str = ""
+) -> CacheSettings:
     """The settings of the workspace at ``root``, whose table of the remote is ``table``. ``options`` are those of the command line,
-    by ``remote_name``; empty ones were not given. Raises WorkspaceError, saying where what is wrong.
+    by ``remote_name``; empty ones were not given. ``default`` is the URL where none is. Raises WorkspaceError, saying where what is wrong.
     """
 
     def find(name: str, kind: type = str) -> tuple[Any, str]:
@@ -73,9 +75,9 @@ def read_cache_settings(root: Path, table: Mapping[str, Any], environ: Mapping[s
             raise WorkspaceError(f"{where}: there is no file {path}")
         return path
 
-    url, _ = find("cache")
+    url = find("cache")[0] or default
     return CacheSettings(
-        url=url or "",
+        url=url,
         mode=choose("mode", MODES, "read-write"),
         download=choose("download", DOWNLOADS, "toplevel"),
         timeout=_seconds(*find("cache-timeout", float)),

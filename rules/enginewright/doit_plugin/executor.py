@@ -1,0 +1,60 @@
+"""The remote executor that settings and options lead to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from enginewright.doit_plugin.shared_cache import access_of, warn
+from enginewright.errors import WorkspaceError
+from enginewright.execute.elsewhere import Elsewhere, read_choice, read_machine
+from enginewright.workspace.executor import ExecutorSettings
+from enginewright.workspace.shared_cache import CacheSettings
+
+if TYPE_CHECKING:
+    from enginewright.execute.remote import RemoteExecutor
+    from enginewright.execute.sharing import Sharing
+
+_WITH_STORAGE = ("grpc", "grpcs")
+"""The shared caches that executors read inputs from, and write outputs to."""
+
+
+def open_elsewhere(settings: ExecutorSettings, cache: CacheSettings, store: Path, sharing: Sharing | None) -> Elsewhere | None:
+    """The remote executor of these settings, None when there is none; it is connected to when it is first needed.
+
+    It works on the shared cache ``cache``, which ``sharing`` is when it was reached; one that it cannot work on has it use a storage
+    of its own. Raises WorkspaceError.
+    """
+    try:
+        choice = read_choice(settings.execution)
+    except ValueError as error:
+        raise WorkspaceError(f"remote-execution: {error}") from None
+    if not settings.url:
+        return None
+    from enginewright.remote.address import parse
+
+    address, shared = parse(settings.url), parse(cache.url)
+    if address.scheme not in _WITH_STORAGE:
+        raise WorkspaceError(f"remote-executor: {address}: expected grpc://HOST:PORT[/INSTANCE] or grpcs://...")
+    shares = shared.scheme in _WITH_STORAGE
+    access = access_of(cache)
+
+    def connect() -> RemoteExecutor:
+        from enginewright.execute.remote import RemoteExecutor
+        from enginewright.remote.channel import Connection
+        from enginewright.remote.connect import adapter_for
+        from enginewright.remote.execution import Execution
+        from enginewright.store.content import ContentStore
+
+        assert sharing is not None
+        execution = Execution(Connection(address, access, cache.timeout))
+        execution.check()
+        storage = adapter_for(shared if shares else address, access, cache.timeout)
+        return RemoteExecutor(
+            str(address), execution, storage, ContentStore(store), sharing, settings.properties, settings.timeout, settings.queue_timeout
+        )
+
+    machines = [read_machine(path) for path in settings.workers]
+    behind = "" if shared == address else f"the remote cache {shared}, on which "
+    problem = "" if sharing is not None else f"{behind}{address}{' works,' if behind else ''} is not there"
+    return Elsewhere(str(address), connect, choice, machines, settings.jobs, shares, cache.required, warn, problem)

@@ -1,0 +1,30 @@
+"""Calls that are made again when they fail for a reason that may pass."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from enginewright.remote.errors import RemoteError
+
+T = TypeVar("T")
+
+_ATTEMPTS = 5
+_FIRST_PAUSE = 0.1
+"""Seconds before the second attempt, more or less; each further pause is twice as long."""
+
+
+def persistently(call: Callable[[], T]) -> T:
+    """The value of a call, made several times if need be. Raises the RemoteError of the last attempt, or one that is not temporary."""
+    pause = _FIRST_PAUSE
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return call()
+        except RemoteError as error:
+            if not error.temporary:
+                raise
+        time.sleep(pause * random.uniform(0.5, 1.5))
+        pause *= 2
+    return call()

@@ -1,0 +1,278 @@
+"""Actions on the workers of a real REAPI engine: BuildGrid over PostgreSQL, with two workers of different platforms."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from reapi import engine as reapi
+from throwaway import Pipe, Report, Workspace
+
+BUILD = """
+from enginewright import python_action
+
+python_action(name="a", function="make.py:copy", inputs={"in": "in.txt"}, outputs={"out": "a.txt"})
+python_action(name="far", function="make.py:copy", inputs={"in": ":a"}, outputs={"out": "far.txt"}, requires=%s)
+python_action(name="b", function="make.py:copy", inputs={"in": ":far"}, outputs={"out": "b.txt"})
+"""
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[reapi.Engine]:
+    """The engine with its two workers; a test that stops either starts it again."""
+    if why := reapi.missing():
+        assert "CI" not in os.environ, why
+        pytest.skip(why)
+    with reapi.running([{"gpu_arch": "sm_75"}, {"gpu_arch": "sm_80"}]) as started:
+        yield started
+
+
+@pytest.fixture
+def other(engine: reapi.Engine) -> Iterator[reapi.Engine]:
+    """The engine, with its server running and both workers at the end, whatever became of them."""
+    yield engine
+    if engine.process.poll() is not None:
+        engine.start()
+    for worker in engine.workers.values():
+        if worker.process.poll() is not None:
+            worker.start()
+
+
+@pytest.fixture
+def remote(empty: Workspace, engine: reapi.Engine) -> Callable[..., Workspace]:
+    """A workspace whose target ``far`` has these requirements, and whose actions may run on the engine."""
+
+    def make(requires: str = "{}", build: str = BUILD, **settings: str) -> Workspace:
+        told = {"executor": f"grpc://{engine.address}", **{name.replace("_", "-"): value for name, value in settings.items()}}
+        lines = [f"{name} = {value if value[0] in '{[0123456789' else repr(value)}\n" for name, value in told.items()]
+        empty.write({
+            "pyproject.toml": '[tool.doit]\nloader = "enginewright"\n\n[tool.enginewright.remote]\n' + "".join(lines),
+            "models/x/BUILD.py": build % requires if "%" in build else build,
+            "models/x/make.py": empty.make,
+            "models/x/in.txt": f"{time.time_ns()}\n",  # so that no test finds results of another
+        })  # fmt: skip
+        return empty
+
+    return make
+
+
+class Gate:
+    """An action, the target ``far``, that says when it runs, and goes on when it is told to."""
+
+    def __init__(self, folder: Path) -> None:
+        self._pipe = Pipe(folder / "here")
+        self._until = folder / "until"
+        params = f'{{}}, params={{"here": "{folder}/here", "until": "{folder}/until"}}'
+        self.build = params, BUILD.replace('"make.py:copy", inputs={"in": ":a"}', '"make.py:wait", inputs={"in": ":a"}')
+
+    def wait(self) -> int:
+        """Wait until it runs, and return its process."""
+        return int(self._pipe.wait())
+
+    def open(self) -> None:
+        self._until.touch()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path)
+
+
+def refusal(workspace: Workspace) -> str:
+    """Why the target ``far`` was not even begun."""
+    report = Report.of(workspace.doit("build", "--json", code=1))
+    assert report.failed == {"models/x:far"}
+    return str(report.actions["models/x:far"]["reason"])
+
+
+def ran(engine: reapi.Engine) -> Counter[str]:
+    """How many actions each worker has run so far."""
+    return Counter({name: len(worker.ran()) for name, worker in engine.workers.items()})
+
+
+def unfinished(engine: reapi.Engine) -> set[reapi.Span]:
+    """What workers have begun and not ended, what they were killed over among it."""
+    return {span for worker in engine.workers.values() for span in worker.ran() if not span.end}
+
+
+def log(workspace: Workspace, name: str = "far") -> str:
+    return workspace.read(f"build/.enginewright/logs/models/x/{name}.log")
+
+
+def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it did not come to that"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("arch", "worker"), [("sm_75", "worker-0"), ("sm_80", "worker-1")])
+def test_what_this_machine_lacks_runs_on_the_worker_that_has_it(
+    remote: Callable[..., Workspace], engine: reapi.Engine, arch: str, worker: str
+) -> None:
+    workspace, before = remote(f'{{"gpu": "{arch}"}}'), ran(engine)
+    report = workspace.build()
+    assert report.built == {"models/x:a", "models/x:far", "models/x:b"}
+    assert ran(engine) - before == Counter({worker: 1})
+    assert workspace.read("build/models/x/b/b.txt") == workspace.read("models/x/in.txt")
+    assert log(workspace) == "copying in\n"
+    record = report.actions["models/x:far"]
+    assert record["executor"] == f"grpc://{engine.address}" and record["host"] and record["peak_rss"] > 1 << 20
+    assert not report.actions["models/x:a"]["executor"]
+    assert workspace.build().up_to_date == report.built
+    (workspace.root / "build/models/x/far/far.txt").unlink()
+    assert workspace.build().cached == {"models/x:far"}
+
+
+def test_a_plan_counts_on_the_executor(remote: Callable[..., Workspace]) -> None:
+    workspace = remote('{"gpu": "sm_75"}')
+    planned = workspace.doit("plan").stdout
+    assert "to skip 0" in planned and "models/x:far" in planned
+
+
+def test_never_leaves_out_what_this_machine_cannot_run(remote: Callable[..., Workspace], engine: reapi.Engine) -> None:
+    workspace, before = remote('{"gpu": "sm_75"}'), ran(engine)
+    report = workspace.build("--remote-execution=never")
+    assert report.skipped == {"models/x:far", "models/x:b"} and ran(engine) == before
+    assert report.actions["models/x:far"]["reason"].startswith("needs a GPU of architecture sm_75")
+
+
+def test_always_and_the_exceptions_to_it(remote: Callable[..., Workspace], engine: reapi.Engine) -> None:
+    workspace, before = remote(execution="always,models/x:b=never"), ran(engine)
+    report = workspace.build()
+    assert {label for label, each in report.actions.items() if each["executor"]} == {"models/x:a", "models/x:far"}
+    assert sum((ran(engine) - before).values()) == 2
+
+
+def test_a_choice_that_is_none(remote: Callable[..., Workspace]) -> None:
+    said = remote().refuse("build", "--remote-execution=sometimes")
+    assert "'sometimes' is none of auto, always, never" in said
+
+
+def test_a_property_that_no_worker_knows_is_an_error_with_those_there_are(remote: Callable[..., Workspace]) -> None:
+    workspace = remote('{"platform.colour": "blue"}')
+    reason = refusal(workspace)
+    assert "colour" in reason and "Known properties are" in reason and "gpu-arch" in reason
+
+
+def test_an_action_that_waits_in_vain_for_a_worker(remote: Callable[..., Workspace]) -> None:
+    workspace = remote('{"platform.pool": "empty"}', queue_timeout="1")
+    assert refusal(workspace) == "no worker of the remote executor took it in 1 s; it asks for pool=empty"
+
+
+def test_a_failure_is_told_as_if_it_had_happened_here_and_is_not_kept(remote: Callable[..., Workspace], engine: reapi.Engine) -> None:
+    workspace = remote(
+        "{}", BUILD.replace('"make.py:copy", inputs={"in": ":a"}', '"make.py:fail", inputs={"in": ":a"}'), execution="always"
+    )
+    for _ in range(2):  # the engine keeps what failed, too
+        before = ran(engine)
+        report = workspace.build(code=1)
+        assert "there is no such thing" in report.actions["models/x:far"]["reason"]
+        assert log(workspace).startswith("about to fail")
+        assert not (workspace.root / "build/models/x/far/far.txt").exists()
+        assert sum((ran(engine) - before).values()) >= 1
+
+
+def test_an_action_that_takes_too_long(remote: Callable[..., Workspace], gate: Gate) -> None:
+    report = remote(*gate.build, execution="models/x:far=always", timeout="2").build(code=1)
+    assert re.match(r"was stopped on worker-\d after 2 s", report.actions["models/x:far"]["reason"])
+
+
+def test_a_worker_with_another_toolchain_refuses(remote: Callable[..., Workspace]) -> None:
+    workspace = remote('{"platform.gpu-arch": "sm_75"}, packages=["xxhash"]', workers="['workers.json']")
+    described = subprocess.run(
+        [sys.executable, "-m", "enginewright.execute.run_action", "--describe", "xxhash"], capture_output=True, text=True, check=True
+    ).stdout  # fmt: skip
+    workspace.write({"workers.json": re.sub(r'"xxhash": "[^"]*"', '"xxhash": "0.1"', described)})
+    reason = refusal(workspace)
+    assert "another toolchain than the action's key names: xxhash is" in reason and "0.1 in the key" in reason
+    workspace.write({"workers.json": described})
+    assert workspace.build().built == {"models/x:far", "models/x:b"}
+
+
+def test_a_distribution_that_only_workers_have(remote: Callable[..., Workspace]) -> None:
+    workspace = remote('{"gpu": "sm_75"}, packages=["tensorrt"]', workers="['workers.json']")
+    workspace.write({"workers.json": "{}"})
+    assert "is not what `python -m enginewright.execute.run_action --describe` writes" in workspace.refuse("build")
+    workspace.write(
+        {"workers.json": '{"platform": "linux-x86_64-cpython-3.11.0", "gpus": ["sm_75"], "toolchains": {"tensorrt": {"tensorrt": "10.9"}}}'}
+    )
+    reason = refusal(workspace)
+    assert "'tensorrt' is not installed" in reason  # on the worker: here its key could be told
+
+
+def test_a_worker_that_dies_is_replaced_by_another(remote: Callable[..., Workspace], other: reapi.Engine, gate: Gate) -> None:
+    workspace, before = remote(*gate.build, execution="models/x:far=always"), unfinished(other)
+    running = workspace.start("build", "--json")
+    gate.wait()
+    (span,) = unfinished(other) - before
+    first = next(worker for worker in other.workers.values() if span in worker.ran())
+    first.kill()
+    gate.open()
+    _, err = running.communicate(timeout=100)
+    assert running.returncode == 0, err
+    second = next(worker for worker in other.workers.values() if worker is not first)
+    assert second.ran()[-1].action == span.action
+    assert workspace.read("build/models/x/b/b.txt") == workspace.read("models/x/in.txt")
+
+
+def test_ctrl_c_calls_off_what_runs_there(remote: Callable[..., Workspace], engine: reapi.Engine, gate: Gate) -> None:
+    workspace, before = remote(*gate.build, execution="models/x:far=always"), unfinished(engine)
+    running = workspace.start("build")
+    process = gate.wait()
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    wait_for(lambda: not Path(f"/proc/{process}").exists(), 20)
+    wait_for(lambda: unfinished(engine) <= before, 20)
+
+
+def test_no_server(remote: Callable[..., Workspace]) -> None:
+    workspace = remote('{"gpu": "sm_75"}', executor="grpc://127.0.0.1:9")
+    report = workspace.build()
+    assert report.built == {"models/x:a"} and report.skipped == {"models/x:far", "models/x:b"}
+    assert report.text.count("WARNING: ") == 1 and "grpc://127.0.0.1:9 cannot be reached" in report.text
+    assert report.actions["models/x:far"]["reason"].endswith("; grpc://127.0.0.1:9 is not there")
+    named = workspace.doit("build", "models/x:far", code=3).stderr
+    assert "ERROR: models/x:far needs a GPU of architecture sm_75" in named and "; grpc://127.0.0.1:9 is not there" in named
+
+
+def test_a_server_that_is_started_anew_goes_on_with_what_it_had(remote: Callable[..., Workspace], other: reapi.Engine, gate: Gate) -> None:
+    workspace = remote(*gate.build, execution="models/x:far=always")
+    running = workspace.start("build")
+    gate.wait()
+    other.stop()
+    other.start()
+    gate.open()
+    out, err = running.communicate(timeout=100)
+    assert running.returncode == 0, out + err
+    assert "WARNING" not in err
+    assert workspace.read("build/models/x/b/b.txt") == workspace.read("models/x/in.txt")
+
+
+def test_the_same_action_of_several_builds_runs_once(remote: Callable[..., Workspace], engine: reapi.Engine, tmp_path: Path) -> None:
+    first = remote("{}", execution="always")
+    workspaces = [first, *(first.clone(tmp_path / f"clone-{i}", tmp_path / f"store-{i}") for i in range(3))]
+    before = ran(engine)
+    started = [workspace.start("build", "--json") for workspace in workspaces]
+    for running in started:
+        _, err = running.communicate(timeout=100)
+        assert running.returncode == 0, err
+    assert sum((ran(engine) - before).values()) == 3
+    assert len({workspace.read("build/models/x/b/b.txt") for workspace in workspaces}) == 1
+
+
+def overlaps(spans: list[reapi.Span]) -> list[tuple[reapi.Span, reapi.Span]]:
+    """Spans of one worker of which one began before the one before it had ended."""
+    spans = sorted(spans, key=lambda span: span.begin)
+    return [(one, next_one) for one, next_one in pairwise(spans) if next_one.begin < one.end]
