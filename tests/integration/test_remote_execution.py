@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -10,13 +11,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from reapi import engine as reapi
 from throwaway import Pipe, Report, Workspace
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 BUILD = """
 from enginewright import python_action
@@ -272,7 +274,34 @@ def test_the_same_action_of_several_builds_runs_once(remote: Callable[..., Works
     assert len({workspace.read("build/models/x/b/b.txt") for workspace in workspaces}) == 1
 
 
-def overlaps(spans: list[reapi.Span]) -> list[tuple[reapi.Span, reapi.Span]]:
-    """Spans of one worker of which one began before the one before it had ended."""
-    spans = sorted(spans, key=lambda span: span.begin)
-    return [(one, next_one) for one, next_one in pairwise(spans) if next_one.begin < one.end]
+def test_check_says_which_workers_there_are_for_the_targets(remote: Callable[..., Workspace]) -> None:
+    workspace = remote('{"gpu": "sm_75"}, packages=["xxhash"]')
+    steps = json.loads(workspace.doit("remote", "check", "--json").stdout)["steps"]
+    told = {step["text"].partition(": ")[0]: step["text"] for step in steps if step["name"] == "worker"}
+    assert set(told) == {"any worker", "gpu-arch=sm_75"}
+    assert re.fullmatch(r"gpu-arch=sm_75: worker-0 on \S+, GPU: sm_75, toolchain as in keys", told["gpu-arch=sm_75"])
+
+
+def test_check_says_what_is_wrong_with_workers(remote: Callable[..., Workspace]) -> None:
+    workspace = remote('{"gpu": "sm_75"}, packages=["xxhash"]', workers="['workers.json']")
+    described = workspace.doit("remote", "describe", "--property=gpu-arch=sm_75").stdout
+    workspace.write({"workers.json": re.sub(r'"xxhash": "[^"]*"', '"xxhash": "0.1"', described)})
+    done = workspace.doit("remote", "check", code=1)
+    assert re.search(r"FAILED +worker .* gpu-arch=sm_75: .*: xxhash is \S+ there, and 0.1 in keys", done.stdout)
+    workspace.write({"workers.json": described})
+    assert "FAILED" not in workspace.doit("remote", "check").stdout
+    assert workspace.build().built == {"models/x:a", "models/x:far", "models/x:b"}
+
+
+def test_check_says_when_there_is_no_worker(remote: Callable[..., Workspace]) -> None:
+    workspace = remote('{"platform.pool": "empty"}', queue_timeout="1")
+    assert "pool=empty: no worker of the remote executor took it in 1 s" in workspace.doit("remote", "check", code=1).stdout
+    assert "pool=none: no worker" in workspace.refuse("remote", "describe", "--property=pool=none")
+
+
+def test_burst_benchmark_runs_and_meets_its_targets(engine: reapi.Engine, tmp_path: Path) -> None:
+    out = tmp_path / "burst.json"
+    done = subprocess.run([sys.executable, BENCHMARKS / "burst.py", "--quick", "--json", out], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [row for table in json.loads(out.read_text())["tables"] for row in table["rows"]]
+    assert len(rows) >= 5 and all(row["met"] is not False for row in rows), done.stdout

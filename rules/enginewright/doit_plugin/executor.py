@@ -7,16 +7,25 @@ from typing import TYPE_CHECKING
 
 from enginewright.doit_plugin.shared_cache import access_of, warn
 from enginewright.errors import WorkspaceError
-from enginewright.execute.elsewhere import Elsewhere, read_choice, read_machine
+from enginewright.execute.elsewhere import Elsewhere, read_choice
 from enginewright.workspace.executor import ExecutorSettings
 from enginewright.workspace.shared_cache import CacheSettings
 
 if TYPE_CHECKING:
     from enginewright.execute.remote import RemoteExecutor
     from enginewright.execute.sharing import Sharing
+    from enginewright.remote.address import Address
 
 _WITH_STORAGE = ("grpc", "grpcs")
 """The shared caches that executors read inputs from, and write outputs to."""
+
+
+def storage_of(settings: ExecutorSettings, cache: CacheSettings) -> Address:
+    """Where an executor takes inputs from and puts outputs: the shared cache, if it can work on it, or else itself."""
+    from enginewright.remote.address import parse
+
+    shared = parse(cache.url)
+    return shared if shared.scheme in _WITH_STORAGE else parse(settings.url)
 
 
 def open_elsewhere(settings: ExecutorSettings, cache: CacheSettings, store: Path, sharing: Sharing | None) -> Elsewhere | None:
@@ -36,7 +45,7 @@ def open_elsewhere(settings: ExecutorSettings, cache: CacheSettings, store: Path
     address, shared = parse(settings.url), parse(cache.url)
     if address.scheme not in _WITH_STORAGE:
         raise WorkspaceError(f"remote-executor: {address}: expected grpc://HOST:PORT[/INSTANCE] or grpcs://...")
-    shares = shared.scheme in _WITH_STORAGE
+    shares = storage_of(settings, cache) == shared
     access = access_of(cache)
 
     def connect() -> RemoteExecutor:
@@ -49,12 +58,11 @@ def open_elsewhere(settings: ExecutorSettings, cache: CacheSettings, store: Path
         assert sharing is not None
         execution = Execution(Connection(address, access, cache.timeout))
         execution.check()
-        storage = adapter_for(shared if shares else address, access, cache.timeout)
+        storage = adapter_for(storage_of(settings, cache), access, cache.timeout)
         return RemoteExecutor(
             str(address), execution, storage, ContentStore(store), sharing, settings.properties, settings.timeout, settings.queue_timeout
         )
 
-    machines = [read_machine(path) for path in settings.workers]
     behind = "" if shared == address else f"the remote cache {shared}, on which "
     problem = "" if sharing is not None else f"{behind}{address}{' works,' if behind else ''} is not there"
-    return Elsewhere(str(address), connect, choice, machines, settings.jobs, shares, cache.required, warn, problem)
+    return Elsewhere(str(address), connect, choice, settings.workers, settings.jobs, shares, cache.required, warn, problem)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
-from enginewright.doit_plugin.options import CACHE_OPTIONS
+from enginewright.doit_plugin.options import CACHE_OPTIONS, EXECUTOR_OPTIONS
 from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.shared_cache import access_of
+from enginewright.workspace.executor import read_executor_settings
 from enginewright.workspace.settings import read_settings
 from enginewright.workspace.shared_cache import CacheSettings, read_cache_settings
 
@@ -26,6 +27,11 @@ _OPT_JSON = {
     "help": "write one JSON document to standard output instead of lines for people",
 }  # fmt: skip
 
+_OPT_PROPERTY = {
+    "name": "property", "short": "", "long": "property", "type": list, "default": [],
+    "help": "describe a worker with this platform property, as --property=gpu-arch=sm_90; may be given several times",
+}  # fmt: skip
+
 _WORDS = {True: "ok", False: "FAILED", None: "-"}
 
 
@@ -33,30 +39,37 @@ class RemoteCommand(Command):
     """Tries, a step at a time, what a build would rely on."""
 
     name = "remote"
-    doc_purpose = "whether the cache that is shared with other machines works"
-    doc_usage = "check"
+    doc_purpose = "whether the shared cache and the remote executor work"
+    doc_usage = "check | describe"
     doc_description = (
         "check tries the remote cache that the settings, the environment or the options name, a step at a time: whether it is there and"
-        " lets us in, what it can do, and whether it gives back what it took. Exit codes: 0 all works, 1 a step failed, 3 nothing is"
-        " set up, or not as it should be."
+        " lets us in, what it can do, and whether it gives back what it took; then the remote executor, and a worker of each kind that"
+        " the targets of the workspace ask for: an action has it say what it is, and it is compared with what action keys name."
+        " describe prints what a worker with these platform properties is, for the setting workers. Exit codes: 0 all works, 1 a step"
+        " failed, 3 nothing is set up, or not as it should be."
     )
-    cmd_options = (*CACHE_OPTIONS, _OPT_JSON)
+    cmd_options = (*CACHE_OPTIONS, *EXECUTOR_OPTIONS, _OPT_PROPERTY, _OPT_JSON)
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Run the subcommand that ``args`` name and return the exit code."""
-        if args != ["check"]:
-            raise InvalidCommand(f"doit remote: expected check, got {' '.join(args) or 'nothing'}")
+        if args not in (["check"], ["describe"]):
+            raise InvalidCommand(f"doit remote: expected check or describe, got {' '.join(args) or 'nothing'}")
         self.loader.setup(params)
         root = Path.cwd()
+        if args == ["describe"]:
+            print(_describe(root, params, params["property"]), end="")
+            return 0
         with user_errors():
-            settings = read_cache_settings(root, read_settings(root).remote, os.environ, params)
+            table = read_settings(root).remote
+            executor = read_executor_settings(root, table, os.environ, params)
+            settings = read_cache_settings(root, table, os.environ, params, executor.url)
             if not settings.url:
                 raise InvalidCommand(
                     "no remote cache is set up: give --remote-cache=URL, set ENGINEWRIGHT_REMOTE_CACHE, or write"
                     ' cache = "URL" below [tool.enginewright.remote] in pyproject.toml (docs/remote.md)'
                 )
             steps = []
-            for step in _cache_steps(settings):
+            for step in _steps(root, settings, params):
                 steps.append(step)
                 if not params["json"]:
                     print(f"{_WORDS[step.good]:8}{step.name:12}{_took(step)}{step.text}", flush=True)
@@ -64,6 +77,28 @@ class RemoteCommand(Command):
             json.dump({"cache": settings.url, "mode": settings.mode, "steps": [step._asdict() for step in steps]}, sys.stdout, indent=1)
             print()
         return int(any(step.good is False for step in steps))
+
+
+def _describe(root: Path, params: Any, properties: list[str]) -> str:
+    from enginewright.doit_plugin.workers import describe_worker
+
+    for each in properties:
+        if not each.partition("=")[0] or "=" not in each:
+            raise InvalidCommand(f"doit remote describe: expected --property=NAME=VALUE, as --property=gpu-arch=sm_90, got {each!r}")
+    with user_errors():
+        return describe_worker(root, params, dict(each.split("=", 1) for each in properties))
+
+
+def _steps(root: Path, settings: CacheSettings, params: Any) -> Iterator[Step]:
+    """All steps, those of the executor when those of the cache, on which it works, are good."""
+    from enginewright.doit_plugin.workers import worker_steps
+
+    good = True
+    for step in _cache_steps(settings):
+        good = good and step.good is not False
+        yield step
+    if good:
+        yield from worker_steps(root, params)
 
 
 def _cache_steps(settings: CacheSettings) -> Iterator[Step]:

@@ -6,13 +6,14 @@ A choice as text: ``auto``, those that this machine cannot run; ``always``; ``ne
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from enginewright.errors import WorkspaceError
 from enginewright.execute.local import Input
@@ -76,11 +77,15 @@ class Machine(NamedTuple):
         return dict(sorted(versions.items()))
 
 
+def machine_of(found: Mapping[str, Any]) -> Machine:
+    """A machine out of what it says of itself. Raises KeyError, TypeError, ValueError or AttributeError for anything else."""
+    return Machine(str(found["platform"]), {name: dict(each) for name, each in found["toolchains"].items()}, tuple(found["gpus"]))
+
+
 def read_machine(path: Path) -> Machine:
     """A machine out of a file. Raises WorkspaceError."""
     try:
-        found = json.loads(path.read_bytes())
-        return Machine(str(found["platform"]), {name: dict(each) for name, each in found["toolchains"].items()}, tuple(found["gpus"]))
+        return machine_of(json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         why = error.strerror if isinstance(error, OSError) else "is not what `python -m enginewright.execute.run_action --describe` writes"
         raise WorkspaceError(f"remote-workers: {path}: {why}") from None
@@ -93,9 +98,9 @@ class Unavailable(Exception):
 class Elsewhere:
     """The remote executor of a build, which is connected to when it is first needed.
 
-    ``name`` is its address, for people; ``jobs`` is how many actions may be under way there at once, and ``shares`` says whether what it
-    makes is in the shared cache then. ``connect`` raises RemoteError when it cannot be reached. Without ``required`` the build goes on
-    without it then, after a word by ``warn``; with it, that is a WorkspaceError.
+    ``name`` is its address, for people; ``workers`` are files that tell of its workers; ``jobs`` is how many actions may be under way
+    there at once, and ``shares`` says whether what it makes is in the shared cache then. ``connect`` raises RemoteError when it cannot
+    be reached. Without ``required`` the build goes on without it then, after a word by ``warn``; with it, that is a WorkspaceError.
     ``problem`` is why it cannot be used, if that is known and was told.
     """
 
@@ -104,7 +109,7 @@ class Elsewhere:
         name: str,
         connect: Callable[[], RemoteExecutor],
         choice: Choice,
-        machines: Sequence[Machine],
+        workers: Sequence[Path],
         jobs: int,
         shares: bool,
         required: bool,
@@ -116,7 +121,7 @@ class Elsewhere:
         self.shares = shares
         self._connect = connect
         self._choice = choice
-        self._machines = machines
+        self._workers = workers
         self._required = required
         self._warn = warn
         self._executor: RemoteExecutor | None = None
@@ -128,8 +133,15 @@ class Elsewhere:
         mode = self._choice.mode(label, action.mnemonic)
         return mode == ALWAYS or (mode == AUTO and bool(unmet))
 
+    @functools.cached_property
+    def _machines(self) -> list[Machine]:
+        return [read_machine(path) for path in self._workers]
+
     def machine(self, requires: Mapping[str, str]) -> Machine | None:
-        """The kind of worker for an action with these execution requirements, if it was told of; without, workers are like this machine."""
+        """The kind of worker for an action with these execution requirements, if one was told of; without, workers are like this machine.
+
+        Raises WorkspaceError when what tells of them cannot be read.
+        """
         gpu = requires.get("gpu")
         fitting = (each for each in self._machines if gpu is None or gpu in each.gpus)
         return next(fitting, None)

@@ -61,8 +61,10 @@ def remote_action(
     output_folders: Iterable[str],
     properties: Mapping[str, str],
     timeout: float | None = None,
+    arguments: Iterable[str] = (),
 ) -> RemoteAction:
-    """An action that runs ``COMMAND`` in a folder with ``inputs`` and small files of these ``contents``, all by path below it.
+    """An action that runs ``COMMAND``, with more ``arguments`` if there are any, in a folder with ``inputs`` and small files of these
+    ``contents``, all by path below it.
 
     ``input_folders`` are there even when nothing lies in them. ``properties`` are the platform properties of workers that can run it,
     ``timeout`` is in seconds. Raises ValueError for a path that is not UTF-8.
@@ -73,7 +75,7 @@ def remote_action(
     platform = reapi.Platform(properties=[reapi.Platform.Property(name=name, value=properties[name]) for name in sorted(properties)])
     command = _serialise(
         reapi.Command(
-            arguments=COMMAND,
+            arguments=[*COMMAND, *arguments],
             # Both ways of naming outputs: servers from before version 2.1 of the API know the first alone.
             output_files=sorted(outputs),
             output_directories=sorted(output_folders),
