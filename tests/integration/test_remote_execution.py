@@ -131,6 +131,10 @@ def test_what_this_machine_lacks_runs_on_the_worker_that_has_it(
     record = report.actions["models/x:far"]
     assert record["executor"] == f"grpc://{engine.address}" and record["host"] and record["peak_rss"] > 1 << 20
     assert not report.actions["models/x:a"]["executor"]
+    host = record["host"]
+    assert f"ran on {host}, a worker of grpc://{engine.address}, in build" in workspace.doit("why", "models/x:far").stdout
+    workspace.doit("report")
+    assert f">built on {host}<" in workspace.read("build/report.html")
     assert workspace.build().up_to_date == report.built
     (workspace.root / "build/models/x/far/far.txt").unlink()
     assert workspace.build().cached == {"models/x:far"}

@@ -22,39 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
+DEPLOY = HERE.parents[1] / "deploy"
+"""The engine's configuration, which is that of the examples but for where things lie, and one thing that an engine may well do."""
+
 BUILDGRID = "0.4.4"
 KEEPALIVE_SECONDS = 4
 """After so long the engine takes a worker that says nothing for dead, and gives its action to another."""
-
-_CONFIGURATION = """
-server:
-  - !channel {{address: "127.0.0.1:{port}", insecure-mode: true}}
-connections:
-  - !sql-connection &sql {{connection-string: "postgresql+psycopg2://bgd@/bgd?host={folder}/socket"}}
-storages:
-  - !disk-storage &cas {{path: {folder}/cas}}
-caches:
-  - !lru-action-cache &ac {{storage: *cas, max-cached-refs: 10000, allow-updates: true}}
-schedulers:
-  - !sql-scheduler &sched
-    sql: *sql
-    storage: *cas
-    action-cache: *ac
-    bot-session-keepalive-timeout: {keepalive}
-    assigners: [ !priority-age-assigner {{count: 1, interval: 0.05, jitter-factor: 0.05, failure-backoff: 1.0}} ]
-    property-set: !dynamic-property-set {{match-property-keys: [gpu-arch, container-image, pool]}}
-instances:
-  - name: ''
-    services: [ !cas {{storage: *cas}}, !bytestream {{storage: *cas}}, !action-cache {{cache: *ac}}, !execution {{scheduler: *sched}} ]
-thread-pool-size: 300
-"""
-
-
-ONCE = """
-CREATE UNIQUE INDEX ON jobs (instance_name, action_digest) WHERE stage <> 4 AND cancelled IS NOT TRUE AND do_not_cache IS NOT TRUE
-"""
-"""BuildGrid looks whether an action is under way before it takes it, but not in one step: of the same action from two clients in the
-same milliseconds it makes two jobs. With this index the database refuses the second, and the client asks again."""
 
 _DRIVER = """
 int cuInit(unsigned flags) { return 0; }
@@ -180,10 +153,10 @@ class Engine:
         self.address = f"127.0.0.1:{self.port}"
         self.workers: dict[str, Worker] = {}
         self._start_database()
-        (folder / "bgd.yml").write_text(_CONFIGURATION.format(port=self.port, folder=folder, keepalive=KEEPALIVE_SECONDS))
         url = f"postgresql+psycopg2://bgd@/bgd?host={folder}/socket"
+        self._configure(url)
         subprocess.run([self.venv / "bin/bgd", "migrate", "apply", url], check=True, capture_output=True)
-        psql = [_postgres("psql"), "--host", folder / "socket", "--username", "bgd", "--command", ONCE, "bgd"]
+        psql = [_postgres("psql"), "--host", folder / "socket", "--username", "bgd", "--file", DEPLOY / "once.sql", "bgd"]
         subprocess.run(psql, check=True, capture_output=True)
         self.start()
 
@@ -210,6 +183,19 @@ class Engine:
         self.stop()
         self._database.send_signal(signal.SIGQUIT)
         self._database.wait()
+
+    def _configure(self, url: str) -> None:
+        text = (DEPLOY / "buildgrid.yml").read_text()
+        for given, ours in {
+            "0.0.0.0:50051": self.address,
+            "postgresql+psycopg2://bgd@database/bgd": url,
+            "/var/lib/buildgrid/cas": f"{self.folder}/cas",
+            "keepalive-timeout: 60": f"keepalive-timeout: {KEEPALIVE_SECONDS}",
+            "cache-failed-actions: false": "cache-failed-actions: true",
+        }.items():
+            assert given in text, f"deploy/buildgrid.yml has no {given}"
+            text = text.replace(given, ours)
+        (self.folder / "bgd.yml").write_text(text)
 
     def _start_database(self) -> None:
         user = "postgres" if os.geteuid() == 0 else None

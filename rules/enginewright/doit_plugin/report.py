@@ -122,6 +122,7 @@ def _action(label: str, line: Line, last: Entry | None, made_by: Makers, records
         entry.peak_rss,
         saved=result.seconds if result and entry.status == "cached" else 0.0,
         outputs={output.path: output.size for output in result.outputs.values()} if result else {},
+        host=result.host if result and result.executor else "",
         deps=sorted({made_by[path] for path, _ in material.inputs.values() if made_by.get(path) in line.targets}),
     )
 

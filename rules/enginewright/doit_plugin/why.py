@@ -35,7 +35,7 @@ _HEADS = {
     "may run": "{label} may have to run, because",
     "to restore": "{label} is going to be restored from the store, because",
     "to skip": "{label} is skipped: it {reason}",
-    "built": "{label} ran in build {build}, because",
+    "built": "{label} ran{where} in build {build}, because",
     "cached": "{label} was restored from the store in build {build}, because",
     "failed": "{label} ran in build {build}, where it failed, because",
     "skipped": "{label} was skipped in build {build}: it {reason}",

@@ -23,7 +23,7 @@ class Explanation:
     ``status`` is that of a ledger's entry, or "up to date", where ``build`` is the id of a build; for what the next build would do
     it is "to run", "may run", "to restore" or "to skip", and ``build`` is empty. ``reason`` is why it was skipped, or failed.
     "different" and "the same" are for two workspaces, with the other as ``reason``, "unknown" for a target without history.
-    ``causes`` are those of `enginewright.graph.cause.explain`.
+    ``where`` is, for what a remote worker ran, `` on`` and its host. ``causes`` are those of `enginewright.graph.cause.explain`.
     """
 
     label: str
@@ -31,6 +31,7 @@ class Explanation:
     build: str = ""
     reason: str = ""
     causes: Mapping[str, list[Cause]] = field(default_factory=dict)
+    where: str = ""
 
 
 def past(lines: Sequence[Line], label: str, build: str, records: Records) -> Explanation:
@@ -46,7 +47,9 @@ def past(lines: Sequence[Line], label: str, build: str, records: Records) -> Exp
     reason = entry.reason if entry.status == "failed" else ""
     told = "was told to run though it was up to date" if entry.status == "built" and entry.key == entry.previous else ""
     old, new = _asked(label, entry.material, "" if reason else entry.reason or told, entry.previous, earlier, records)
-    return Explanation(label, entry.status, build, reason, explain(label, old, {**facts(state), label: new}))
+    record = records(entry.key) if entry.status == "built" else None
+    where = f" on {record.host}, a worker of {record.executor}," if record is not None and record.executor else ""
+    return Explanation(label, entry.status, build, reason, explain(label, old, {**facts(state), label: new}), where)
 
 
 def ahead(lines: Sequence[Line], build: Build, pending: Collection[Label], label: Label) -> Explanation | None:

@@ -13,8 +13,8 @@ class Action:
     ``kind`` is its mnemonic and ``status`` the word of the ledger: built, cached, failed or skipped. ``reason`` says why it ran,
     was restored, failed or was skipped. ``began`` and ``ended`` are seconds since the build's start, ``peak_rss`` is in bytes.
     ``reproducible`` is how near its action comes to its result when it runs again, where that is known: bit, numerical or none.
-    ``saved`` is how many seconds it took to make what was restored; ``outputs`` has sizes in bytes by path; ``deps`` are the
-    labels of what it read the outputs of, among those of the same build.
+    ``host`` is the remote worker that ran it, if one did. ``saved`` is how many seconds it took to make what was restored; ``outputs``
+    has sizes in bytes by path; ``deps`` are the labels of what it read the outputs of, among those of the same build.
     """
 
     label: str
@@ -29,6 +29,7 @@ class Action:
     outputs: Mapping[str, int] = field(default_factory=dict)
     deps: Sequence[str] = ()
     reproducible: str = ""
+    host: str = ""
 
     @property
     def seconds(self) -> float:

@@ -150,9 +150,10 @@ def _row(action: Action) -> str:
         size(sum(action.outputs.values())) if action.outputs else "",
     )
     cells = "".join(f'<td class="number">{each}</td>' for each in numbers)
+    status = escape(f"{action.status} on {action.host}" if action.host else action.status)
     return (
         f'<tr><td class="label">{escape(action.label)}</td><td>{escape(action.kind)}</td>'
-        f'<td class="status {escape(action.status)}">{escape(action.status)}</td><td class="reason">{escape(action.reason)}</td>'
+        f'<td class="status {escape(action.status)}">{status}</td><td class="reason">{escape(action.reason)}</td>'
         f"{cells}<td>{escape(action.reproducible)}</td></tr>\n"
     )
 
