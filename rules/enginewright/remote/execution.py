@@ -19,6 +19,7 @@ from buildgrid.common.protos.google.rpc import code_pb2, error_details_pb2, stat
 from google.protobuf.message import DecodeError
 
 from enginewright.errors import ActionError
+from enginewright.remote.attempts import persistently
 from enginewright.remote.channel import Connection
 from enginewright.remote.digest import Digest
 from enginewright.remote.errors import RemoteError
@@ -83,11 +84,13 @@ class Execution:
     def check(self) -> None:
         """Reach the server. Raises RemoteError when it cannot be reached, or does not run actions."""
         capabilities = services.CapabilitiesStub(self._connection.channel)
-        with self._connection.errors("asking what it can do"):
-            found = capabilities.GetCapabilities(
-                reapi.GetCapabilitiesRequest(instance_name=self._connection.instance),
-                timeout=self._connection.timeout, metadata=self._connection.metadata,
-            )  # fmt: skip
+        request = reapi.GetCapabilitiesRequest(instance_name=self._connection.instance)
+
+        def ask() -> reapi.ServerCapabilities:
+            with self._connection.errors("asking what it can do"):
+                return capabilities.GetCapabilities(request, timeout=self._connection.timeout, metadata=self._connection.metadata)
+
+        found = persistently(ask)
         if not found.execution_capabilities.exec_enabled:
             raise RemoteError(f"{self._connection.address} is a cache alone: it does not run actions")
         digests = found.execution_capabilities.digest_function
