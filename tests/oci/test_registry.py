@@ -364,3 +364,17 @@ def test_tokens_that_are_never_good_enough(tmp_path: Path) -> None:
         with pytest.raises(RegistryError, match="with 401"):
             asked.get_manifest("1")
         assert len(server.asked) == 3
+
+
+def test_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for what is not on this machine, unless NO_PROXY says otherwise."""
+    with scripted(in_turn(Says(404))) as proxy:
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("http_proxy", f"http://{proxy.host}")
+        plain = Client(Access(plain_http=True))
+        assert plain.repository(Reference.parse("registry.example:5000/app")).head_manifest("1") is None
+        assert proxy.lines == ["HEAD http://registry.example:5000/v2/app/manifests/1"]
+        with repository(in_turn(Says(404))) as (asked, server, _):
+            assert asked.head_manifest("1") is None and len(server.asked) == 1
+        assert len(proxy.asked) == 1

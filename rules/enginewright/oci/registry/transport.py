@@ -57,7 +57,7 @@ class Transport:
     def __init__(self, access: Access, cancelled: threading.Event) -> None:
         self._access = access
         self._cancelled = cancelled
-        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}
         self._schemes: dict[str, str] = {}
         self._lock = threading.Lock()
 
@@ -98,7 +98,7 @@ class Transport:
             raise RegistryError(f"{host} is only to be had by plain HTTP, which others can read and change: ask for that, if it must be")
         first = parts.scheme == "http" and host not in self._schemes
         try:
-            response = self._pool(host).request(
+            response = self._pool(parts.scheme, host).request(
                 method, url, headers=dict(headers), body=body, preload_content=False, decode_content=False, redirect=False, retries=False,
                 timeout=_TIMEOUT,
             )  # fmt: skip
@@ -136,17 +136,18 @@ class Transport:
         except OSError:
             return False
 
-    def _pool(self, host: str) -> urllib3.PoolManager:
+    def _pool(self, scheme: str, host: str) -> urllib3.PoolManager:
         with self._lock:
-            if host not in self._pools:
-                context = _trust(host, self._access.ca_file)
-                proxy = _proxy(host)
-                self._pools[host] = (
+            if (scheme, host) not in self._pools:
+                # Reading the system's certificates takes longer than a request on this machine.
+                context = _trust(host, self._access.ca_file) if scheme == "https" else None
+                proxy = _proxy(scheme, host)
+                self._pools[scheme, host] = (
                     urllib3.ProxyManager(proxy, ssl_context=context, blocksize=CHUNK, maxsize=16)
                     if proxy
                     else urllib3.PoolManager(ssl_context=context, blocksize=CHUNK, maxsize=16)
                 )
-            return self._pools[host]
+            return self._pools[scheme, host]
 
 
 def whole(response: urllib3.BaseHTTPResponse) -> Answer:
@@ -213,7 +214,5 @@ def _trust(host: str, ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _proxy(host: str) -> str | None:
-    if is_loopback(host) or proxy_bypass(host):
-        return None
-    return getproxies().get("https")
+def _proxy(scheme: str, host: str) -> str | None:
+    return None if is_loopback(host) or proxy_bypass(host) else getproxies().get(scheme)
