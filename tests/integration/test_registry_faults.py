@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import os
@@ -182,6 +183,22 @@ def test_a_pull_goes_on_where_an_earlier_one_was_interrupted(registry: Registry,
     again = pull(Client(), to, tmp_path / "pulled")
     assert sorted(again.outcomes.values()) == ["fetched", "there"] and path.stat().st_size == layer.size
     assert set(pull(Client(), to, tmp_path / "pulled").outcomes.values()) == {"there"}
+
+
+def test_two_pulls_into_one_folder_take_turns(registry: Registry, layout: Path, tmp_path: Path) -> None:
+    to = Reference.parse(f"{registry.host}/image:3")
+    push(Client(), layout, to)
+    (tmp_path / "pulled/blobs/sha256").mkdir(parents=True)
+    said = []
+    held = os.open(tmp_path / "pulled/blobs/sha256", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+
+    def notice(line: str) -> None:
+        said.append(line)
+        os.close(held)
+
+    pull(Client(notice=notice), to, tmp_path / "pulled")
+    assert said == [f"waiting for another pull into {tmp_path / 'pulled'} to end"]
 
 
 def test_a_pull_of_other_bytes(registry: Registry, layout: Path, tmp_path: Path) -> None:

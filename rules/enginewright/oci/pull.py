@@ -75,7 +75,11 @@ def pull(
 
     lock = os.open(blobs, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two pulls into one folder take turns
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            client.notice(f"waiting for another pull into {folder} to end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         order = sorted(contents.blobs, key=lambda blob: -blob.size)
         placed = parallel.each(place, order, jobs, client.cancelled)
         for manifest in contents.manifests:

@@ -32,15 +32,15 @@ _VERIFIED = Access()
 class Client:
     """Speaks with any number of registries; any number of threads may use it.
 
-    ``notice`` gets a line for each attempt that failed and is made again. When ``cancelled`` is set, everything that waits or
-    transfers raises Cancelled soon.
+    ``notice`` gets a line for each attempt that failed and is made again, and for other waits. When ``cancelled`` is set, everything
+    that waits or transfers raises Cancelled soon.
     """
 
     def __init__(
         self, access: Access = _VERIFIED, notice: Callable[[str], None] = lambda line: None, cancelled: threading.Event | None = None
     ) -> None:
         self.cancelled = cancelled or threading.Event()
-        self._notice = notice
+        self.notice = notice
         self._transport = Transport(access, self.cancelled)
         self._authenticators: dict[str, Authenticator] = {}
 
@@ -50,7 +50,7 @@ class Client:
 
     def backoff(self) -> Backoff:
         """Pauses for one thing that is tried again."""
-        return Backoff(self.cancelled, self._notice)
+        return Backoff(self.cancelled, self.notice)
 
     def url(self, registry: str, path: str) -> str:
         """The address of a path of a registry's API."""
