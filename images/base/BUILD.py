@@ -9,6 +9,8 @@ debian_base(
     ],
     # Needed while packages are configured, which they are not here.
     omit=["awk", "debconf", "dpkg", "libdebconfclient0", "libselinux1", "openssl", "perl-base"],
+    # From the release alone: archives keep its packages for as long as it lives, and an example must build for years. They drop an update
+    # when the next one is there; for what you ship, take updates, and pin anew as they come. See docs/debian_base.md.
     pins="packages.pins",
     exclude=[
         "/usr/share/doc/*", "/usr/share/info/*", "/usr/share/lintian/*", "/usr/share/locale/*", "/usr/share/man/*",
