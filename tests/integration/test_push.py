@@ -121,6 +121,20 @@ def test_nothing_is_pushed_when_the_build_fails(workspace: Workspace, registry: 
     assert not any("/broken/" in each for each in registry.requests())
 
 
+def test_what_cannot_be_built_here_is_left_out_of_a_package(workspace: Workspace, registry: Registry) -> None:
+    more = """
+python_action(name="rare", function="make.py:copy", inputs={"src": "high.txt"}, outputs={"o": "o"}, requires={"gpu": "sm_61"})
+files_layer(name="rare_layer", files={"/o": ":rare"})
+image(name="rare_image", layers=[":rare_layer"])
+"""
+    workspace.write({"images/x/BUILD.py": BUILD + more})
+    done = workspace.doit("push", "images/x", "--to", f"{registry.host}/part/{{name}}:1", "--json")
+    assert [each["label"] for each in json.loads(done.stdout)["images"]] == ["images/x:app", "images/x:tool"]
+    assert "left out images/x:rare_image: it depends on images/x:rare, which needs a GPU of architecture sm_61" in done.stderr
+    said = workspace.refuse("push", "images/x:rare_image", "--to", f"{registry.host}/part/rare:1")
+    assert "needs a GPU of architecture sm_61" in said
+
+
 def test_pull(workspace: Workspace, registry: Registry, tmp_path: Path) -> None:
     to = f"{registry.host}/pulled:1"
     (pushed,) = push(workspace, "images/x:app", "--to", to)

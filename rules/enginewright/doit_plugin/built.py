@@ -12,7 +12,8 @@ from typing import Any
 from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.build import BuildCommand
-from enginewright.doit_plugin.session import open_build, select
+from enginewright.doit_plugin.session import foresee, open_build, select
+from enginewright.execute.build import Build, Status
 from enginewright.execute.memory import open_snapshot
 from enginewright.graph.label import Label
 
@@ -37,7 +38,21 @@ def outputs_of(patterns: Sequence[str], names: Collection[str], what: str, by_la
         raise InvalidCommand(f"{label} is a {build.graph.targets[label].kind}, which makes no {what}")
     if not outputs:
         raise InvalidCommand(f"nothing in {', '.join(patterns)} makes an {what}")
+    _leave_out_skipped(build, outputs, outputs.keys() - named)
     return outputs
+
+
+def _leave_out_skipped(build: Build, outputs: dict[Label, Path], unnamed: set[Label]) -> None:
+    """Take away, saying so, what only a package selects and this machine cannot build; of what a label names, the build says it."""
+    if unnamed:
+        foresee(build, unnamed)
+        for label in sorted(unnamed):
+            outcome = build.outcomes.get(label)
+            if outcome is not None and outcome.status is Status.SKIPPED:
+                print(f"left out {label}: it {outcome.reason}", file=sys.stderr)
+                del outputs[label]
+        if not outputs:
+            raise InvalidCommand("nothing that is selected can be built on this machine")
 
 
 def bring_up_to_date(labels: Iterable[Label | str], **given: Any) -> int:
