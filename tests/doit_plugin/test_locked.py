@@ -72,6 +72,15 @@ def test_what_was_built_again_gives_way_to_what_is_locked(workspace: Workspace) 
     assert workspace.files() == before
 
 
+def test_it_outlives_what_takes_its_place(workspace: Workspace) -> None:
+    before = workspace.files()
+    workspace.doit("forget", CHANCE)
+    workspace.build()
+    workspace.doit("cache", "gc", "--older-than", "0s")
+    assert workspace.build("--locked").cached >= {CHANCE}
+    assert workspace.files() == before
+
+
 def test_it_is_never_silently_rebuilt(workspace: Workspace, tmp_path: Path) -> None:
     clone = workspace.clone(tmp_path / "clone", tmp_path / "empty store")
     report = clone.doit("build", "--json", "--locked", code=1)

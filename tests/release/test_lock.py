@@ -17,6 +17,7 @@ SHA, XXH = "5" * 64, "7" * 32
 ENGINE = Pinned("none", "1" * 32, "2" * 32, {"engine": Locked(SHA, 12, XXH), "data/folder": Locked(SHA, 3, XXH, tree=True)})
 LOCK = Lock(
     sources={"dist://weights/model.pth": f"sha256:{SHA}", "models/x/net.pth": f"sha256:{'6' * 64}"},
+    bases={"images/app:debian": f"debian:12@sha256:{SHA}"},
     platforms={"any": "linux-x86_64-cpython-3.11.2", "sm_90": "linux-x86_64-cpython-3.10.1"},
     toolchains={"any": {"torch": "2.13.0", "numpy": "2.4.1"}, "sm_90": {"tensorrt": "8.5.3.1"}},
     outputs={"models/x:engine_sm_90": ENGINE},
@@ -28,7 +29,7 @@ digests = st.sampled_from("0123456789abcdef").flatmap(lambda digit: st.just((dig
 files = st.builds(lambda digest, size, tree: Locked(digest[0], size, digest[1], tree), digests, st.integers(0, 2**62), st.booleans())
 pinned = st.builds(Pinned, texts, texts, texts, st.dictionaries(texts, files, min_size=1, max_size=3))
 locks = st.builds(
-    Lock, strings, strings, st.dictionaries(texts, strings.filter(bool), max_size=3), st.dictionaries(texts, pinned, max_size=3)
+    Lock, strings, strings, strings, st.dictionaries(texts, strings.filter(bool), max_size=3), st.dictionaries(texts, pinned, max_size=3)
 )
 
 
@@ -38,7 +39,7 @@ def test_what_is_written_is_read_back(lock: Lock) -> None:
 
 
 def test_the_text_is_sorted_a_line_for_each_thing() -> None:
-    backwards = Lock(*(dict(reversed(vars(LOCK)[name].items())) for name in ("sources", "platforms", "toolchains", "outputs")))
+    backwards = Lock(*(dict(reversed(vars(LOCK)[name].items())) for name in ("sources", "bases", "platforms", "toolchains", "outputs")))
     text = render(LOCK)
     assert render(backwards) == text
     assert text.partition("\nformat = 1\n")[2].splitlines() == [
@@ -46,6 +47,9 @@ def test_the_text_is_sorted_a_line_for_each_thing() -> None:
         "[sources]",
         f'"dist://weights/model.pth" = "sha256:{SHA}"',
         f'"models/x/net.pth" = "sha256:{"6" * 64}"',
+        "",
+        "[bases]",
+        f'"images/app:debian" = "debian:12@sha256:{SHA}"',
         "",
         "[platforms]",
         'any = "linux-x86_64-cpython-3.11.2"',
@@ -95,12 +99,14 @@ def test_differences_say_what_was_locked_and_what_is_there() -> None:
     assert differences(LOCK, LOCK) == [] == superfluous(LOCK, LOCK)
     found = Lock(
         sources={"models/x/net.pth": "sha256:other", "new.pth": "sha256:new"},
+        bases={"images/app:debian": "debian:13"},
         platforms={"any": "linux-aarch64-cpython-3.11.2"},
         toolchains={"any": {"torch": "2.13.1", "numpy": "2.4.1"}},
     )
     assert differences(LOCK, found) == [
         Difference("source", "models/x/net.pth", f"sha256:{'6' * 64}", "sha256:other"),
         Difference("source", "new.pth", "", "sha256:new"),
+        Difference("base", "images/app:debian", f"debian:12@sha256:{SHA}", "debian:13"),
         Difference("platform", "any", "linux-x86_64-cpython-3.11.2", "linux-aarch64-cpython-3.11.2", "any"),
         Difference("distribution", "torch", "2.13.0", "2.13.1", "any"),
     ]

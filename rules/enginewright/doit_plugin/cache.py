@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.lock import read_lock
 from enginewright.doit_plugin.session import lock, user_errors
 from enginewright.doit_plugin.units import read_age, read_size, show_size
 from enginewright.execute.leftovers import clear_leftovers
 from enginewright.execute.memory import open_snapshot
+from enginewright.release.lock import FILE
 from enginewright.store.garbage import Keep, Limits, clear
 from enginewright.store.inventory import take_inventory
 from enginewright.store.verify import verify
@@ -164,7 +166,10 @@ class _Progress:
 
 def _last_results(root: Path) -> Keep:
     targets = open_snapshot(root).targets().values()
-    return Keep(frozenset(built.key for built in targets), frozenset(digest for built in targets for digest in built.outputs.values()))
+    digests = {digest for built in targets for digest in built.outputs.values()}
+    if (root / FILE).exists():  # what is locked cannot be made again
+        digests |= {file.xxh3 for pinned in read_lock(root).outputs.values() for file in pinned.files.values()}
+    return Keep(frozenset(built.key for built in targets), frozenset(digests))
 
 
 def _read(params: Mapping[str, Any], name: str, read: Callable[[str], T]) -> T | None:

@@ -36,10 +36,10 @@ class LockCommand(Command):
     doc_purpose = f"write {FILE}: the sources, versions and outputs that a release is made of"
     doc_usage = "[LABEL | PACKAGE ...]"
     doc_description = (
-        f"Writes into {FILE}, which belongs into Git: the SHA-256 of each source that is pinned or comes from outside the workspace,"
-        " the versions of all distributions that actions can import, the Python and the platform. `doit build --locked` then refuses to"
-        " build from anything else. With labels or packages, only what these and their dependencies are made of is written anew. What only"
-        " another machine can tell, one with a GPU, stays as it is."
+        f"Writes into {FILE}, which belongs into Git: the SHA-256 of each source that is pinned or comes from outside the workspace, the"
+        " images that others are built on, the versions of all distributions that actions can import, the Python and the platform; and the"
+        " outputs of what cannot be made again. `doit build --locked` then builds from that or not at all. With labels or packages, only"
+        " what these and their dependencies are made of is written anew. What only another machine can tell, one with a GPU, stays."
     )
     cmd_options = (_OPT_CHECK, OPT_JSON)
 
@@ -74,6 +74,7 @@ def _whole(build: Build, old: Lock, found: Present) -> Lock:
     known, there = found.lock, set(map(str, build.graph.deps))
     return Lock(
         sources=known.sources,
+        bases=known.bases,
         platforms={**{group: old.platforms[group] for group in found.elsewhere if group in old.platforms}, **known.platforms},
         toolchains={**{group: old.toolchains[group] for group in found.elsewhere if group in old.toolchains}, **known.toolchains},
         outputs={**{label: each for label, each in old.outputs.items() if label in there}, **known.outputs},
@@ -135,6 +136,7 @@ def _told(lock: Lock, changed: Sequence[Difference], stale: bool, check: bool) -
             yield f"~ {_named(each)} {each.locked} -> {each.found}"
     counts = {
         "source": len(lock.sources),
+        **({"base": len(lock.bases)} if lock.bases else {}),
         "distribution": sum(map(len, lock.toolchains.values())),
         "output": len(lock.outputs),
     }

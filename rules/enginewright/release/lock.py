@@ -7,6 +7,9 @@
     [sources]
     "dist://some-weights/model.pth" = "sha256:..."
 
+    [bases]
+    "images/app:debian" = "debian:bookworm-slim@sha256:..."
+
     [platforms]
     any = "linux-x86_64-cpython-3.11.2"
 
@@ -19,12 +22,12 @@
     recipe = "..."
     files.engine = {sha256 = "...", size = 1234, xxh3 = "..."}
 
-``sources`` are those that a BUILD.py pins or takes from outside the workspace, bases of images too; the rest is Git's. ``platforms`` and
-``toolchains`` are the system, processor and Python, and the versions of the distributions, that actions run with: ``any`` of those that
-run on any machine, ``sm_90`` of those that need a GPU of that architecture, which another machine knows. ``outputs`` are targets that
-do not come out the same when they are built twice: how near they come (``class``), the action key, its recipe
-(`enginewright.graph.key.Material.recipe`), and each output by its SHA-256, its size in bytes, and the XXH3-128 by which the store has
-it. A folder's digests are those of its listing.
+``sources`` are those that a BUILD.py pins or takes from outside the workspace; the rest is Git's. ``bases`` are the images that others
+are built on, by the label of their oci_base(). ``platforms`` and ``toolchains`` are the system, processor and Python, and the versions
+of the distributions, that actions run with: ``any`` of those that run on any machine, ``sm_90`` of those that need a GPU of that
+architecture, which another machine knows. ``outputs`` are targets that do not come out the same when they are built twice: how near they
+come (``class``), the action key, its recipe (`enginewright.graph.key.Material.recipe`), and each output by its SHA-256, its size in
+bytes, and the XXH3-128 by which the store has it. A folder's digests are those of its listing.
 """
 
 from __future__ import annotations
@@ -77,6 +80,7 @@ class Lock:
     """What the file holds; the names are the file's. ``sources`` have values such as ``sha256:...``, ``outputs`` go by label."""
 
     sources: Mapping[str, str] = field(default_factory=dict)
+    bases: Mapping[str, str] = field(default_factory=dict)
     platforms: Mapping[str, str] = field(default_factory=dict)
     toolchains: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     outputs: Mapping[str, Pinned] = field(default_factory=dict)
@@ -85,7 +89,7 @@ class Lock:
 class Difference(NamedTuple):
     """One thing that is not as it was locked.
 
-    ``kind`` is "source", "platform", "distribution" or "output", ``locked`` and ``found`` are texts, empty where there is nothing.
+    ``kind`` is "source", "base", "platform", "distribution" or "output", ``locked`` and ``found`` are texts, empty where there is nothing.
     ``group`` names the toolchain of a platform or a distribution.
     """
 
@@ -99,6 +103,7 @@ class Difference(NamedTuple):
 def differences(lock: Lock, found: Lock) -> list[Difference]:
     """What of ``found`` is not in ``lock``, or otherwise; what only the lock has is no difference."""
     result = [Difference("source", *each) for each in _unlike(lock.sources, found.sources)]
+    result += [Difference("base", *each) for each in _unlike(lock.bases, found.bases)]
     for group, platform in sorted(found.platforms.items()):
         result += [Difference("platform", *each, group) for each in _unlike({group: lock.platforms.get(group, "")}, {group: platform})]
     for group, versions in sorted(found.toolchains.items()):
@@ -110,6 +115,7 @@ def differences(lock: Lock, found: Lock) -> list[Difference]:
 def superfluous(lock: Lock, found: Lock) -> list[Difference]:
     """What only the lock has, given all that a workspace has."""
     result = [Difference("source", *each, "") for each in _only(lock.sources, found.sources)]
+    result += [Difference("base", *each, "") for each in _only(lock.bases, found.bases)]
     for group, versions in sorted(lock.toolchains.items()):
         result += [Difference("distribution", *each, "", group) for each in _only(versions, found.toolchains.get(group, {}))]
     locked = {label: _in_short(each) for label, each in lock.outputs.items()}
@@ -125,6 +131,7 @@ def updated(lock: Lock, found: Lock) -> Lock:
     groups = sorted({*lock.toolchains, *found.toolchains})
     return Lock(
         sources={**lock.sources, **found.sources},
+        bases={**lock.bases, **found.bases},
         platforms={**lock.platforms, **found.platforms},
         toolchains={group: {**lock.toolchains.get(group, {}), **found.toolchains.get(group, {})} for group in groups},
         outputs={**lock.outputs, **found.outputs},
@@ -143,7 +150,7 @@ def _in_short(pinned: Pinned) -> str:
 
 def render(lock: Lock) -> str:
     """The text of the file: the same for the same lock. Raises ValueError for a name that is not Unicode."""
-    parts = [f"{_HEAD}\nformat = {FORMAT}\n", _table("sources", _strings(lock.sources)), _table("platforms", _strings(lock.platforms))]
+    parts = [f"{_HEAD}\nformat = {FORMAT}\n", *(_table(name, _strings(getattr(lock, name))) for name in ("sources", "bases", "platforms"))]
     parts += [_table(f"toolchains.{_key(group)}", _strings(versions)) for group, versions in sorted(lock.toolchains.items())]
     parts += [_table(f"outputs.{_key(label)}", _pinned(each)) for label, each in sorted(lock.outputs.items())]
     return "\n".join(part for part in parts if part)
@@ -185,6 +192,7 @@ def parse(text: str) -> Lock:
     try:
         lock = Lock(
             sources=_read_strings(data.pop("sources", {})),
+            bases=_read_strings(data.pop("bases", {})),
             platforms=_read_strings(data.pop("platforms", {})),
             toolchains={group: _read_strings(each) for group, each in data.pop("toolchains", {}).items()},
             outputs={label: _read_pinned(each) for label, each in data.pop("outputs", {}).items()},

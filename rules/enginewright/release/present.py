@@ -34,6 +34,7 @@ def look(root: Path, graph: Graph, labels: Iterable[Label], installation: Instal
     Raises DeclarationError for a source or a distribution that is missing, and OSError.
     """
     sources: dict[str, str] = {}
+    bases: dict[str, str] = {}
     toolchains: dict[str, dict[str, str]] = {}
     elsewhere = set()
     for label in labels:
@@ -44,6 +45,8 @@ def look(root: Path, graph: Graph, labels: Iterable[Label], installation: Instal
             name = artifact.origin or artifact.path
             if name not in sources:
                 sources[name] = f"sha256:{_sha256(root, target, artifact)}"
+        if base := _base(target.action):
+            bases[str(label)] = base
         group = target.action.requires.get("gpu", ANY)
         if group != ANY and group not in gpus():
             elsewhere.add(group)
@@ -57,7 +60,7 @@ def look(root: Path, graph: Graph, labels: Iterable[Label], installation: Instal
             continue
         toolchains.setdefault(group, {}).update(versions)
     known = {group: versions for group, versions in toolchains.items() if group not in elsewhere}
-    return Present(Lock(sources, dict.fromkeys(known, host_platform()), known), frozenset(elsewhere))
+    return Present(Lock(sources, bases, dict.fromkeys(known, host_platform()), known), frozenset(elsewhere))
 
 
 def locked_sources(action: Action) -> Iterator[Artifact]:
@@ -65,6 +68,13 @@ def locked_sources(action: Action) -> Iterator[Artifact]:
     for name, artifact in action.inputs.items():
         if (artifact.origin and not artifact.written) or (name == "src" and action.params.get("sha256")):
             yield artifact
+
+
+def _base(action: Action) -> str:
+    """The reference or the digest by which an oci_base() pins an image; empty for one that does not, and for other actions."""
+    if action.mnemonic != "OciBase":
+        return ""
+    return str(action.params.get("image") or action.params.get("digest") or "")
 
 
 def _sha256(root: Path, target: Target, artifact: Artifact) -> str:
