@@ -102,6 +102,7 @@ class Service:
         subprocess.run(["git", "clone", "-q", self.repository, clone], check=True)
         subprocess.run(["git", "checkout", "-q", commit], cwd=clone, check=True)
         values = {"github.sha": commit, "github.workspace": str(clone), "vars.ENGINEWRIGHT_REMOTE_CACHE": ""}
+        values["secrets.ENGINEWRIGHT_REMOTE_TOKEN"] = ""
         values |= {f"matrix.{name}": value for name, value in (matrix or {}).items()}
 
         def filled(text: str) -> str:
