@@ -146,3 +146,27 @@ def test_a_machine_without_the_gpu_takes_what_one_with_it_has_locked(workspace: 
     assert workspace.build("--locked").cached == {"models/g:gpu"}
     assert workspace.read("build/models/g/gpu/out.txt") == "made there\n"
     assert "what is locked of it stays" in workspace.doit("lock", "--check").stdout
+
+
+def test_it_is_taken_from_a_shared_cache_by_its_digest(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.environment["ENGINEWRIGHT_REMOTE_CACHE"] = f"file://{tmp_path / 'shared'}"
+    workspace.doit("forget", CHANCE)
+    workspace.build()
+    workspace.doit("verify", CHANCE, "--require=none")
+    workspace.doit("lock")
+    before = workspace.files()
+    # The result that the cache has of the action is another by now; the locked bytes are there still.
+    workspace.doit("forget", CHANCE)
+    workspace.build()
+    assert workspace.files() != before
+    clone = workspace.clone(tmp_path / "clone", tmp_path / "empty store")
+    clone.environment["ENGINEWRIGHT_REMOTE_CACHE"] = workspace.environment["ENGINEWRIGHT_REMOTE_CACHE"]
+    assert CHANCE in clone.build("--locked").cached
+    path = "models/z/chance/out.txt"
+    assert clone.files()[path] == before[path]
+
+    # What was left in the cache is fetched to be compared.
+    other = workspace.clone(tmp_path / "other", tmp_path / "another empty store")
+    other.environment["ENGINEWRIGHT_REMOTE_CACHE"] = workspace.environment["ENGINEWRIGHT_REMOTE_CACHE"]
+    assert other.build(AFTER).ran == set()
+    assert "bit 1, numerical 0, none 1, failed 0" in other.doit("verify", AFTER, "--deps", code=1).stdout

@@ -23,7 +23,7 @@ from enginewright.doit_plugin.pushed import Places
 from enginewright.doit_plugin.session import open_build, user_errors
 from enginewright.doit_plugin.sign import said_of
 from enginewright.doit_plugin.transfers import TRANSFER_OPTIONS, Transfers, check_transfer_options
-from enginewright.doit_plugin.verify import OPT_REQUIRE, summary_of, verify_selection
+from enginewright.doit_plugin.verify import IN_PLACE, OPT_REQUIRE, summary_of, verify_selection
 from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.errors import ActionError
 from enginewright.execute.build import Build
@@ -188,7 +188,7 @@ def _private_key(release: _Release, given: str) -> Any:
 def _built_and_verified(release: _Release, lock: Lock, params: Any, again: bool) -> int:
     """Build the image as locked, verify what it is made of, and build what is said about it: its provenance tells what was found."""
     started = time.monotonic()
-    options = {"num_process": params["num_process"], "locked": True}
+    options = {"num_process": params["num_process"], "locked": True, **IN_PLACE}
     if code := bring_up_to_date([release.image], **options):
         return code
     done = verify_selection([str(release.image)], params["num_process"], True, sys.stderr, pins_of(lock), again)

@@ -33,6 +33,9 @@ from enginewright.release.verify import Verified, as_json, keep, verify
 _SHOWN = 8
 """How many differences of an output are shown; --json and the report have more."""
 
+IN_PLACE = {"remote_download": "all"}
+"""What is compared must be here, whatever cache it comes from: options of `doit build`."""
+
 _COLOURS = {BIT: Colour.GREEN, NUMERICAL: Colour.YELLOW, NONE: Colour.RED}
 
 _OPT_DEPS = {
@@ -81,7 +84,7 @@ class VerifyCommand(Command):
         if params["num_process"] < 1:
             raise InvalidCommand(f"-n {params['num_process']}: at least one action must run at a time")
         out = sys.stderr if params["json"] else sys.stdout
-        if code := bring_up_to_date(args, num_process=params["num_process"]):
+        if code := bring_up_to_date(args, num_process=params["num_process"], **IN_PLACE):
             return code
         try:
             done = verify_selection(args, params["num_process"], params["deps"], out)
@@ -104,7 +107,7 @@ def verify_selection(
     """
     root = Path.cwd()
     with lock(root):
-        build = open_build(root, processes=processes, pins=pins)
+        build = open_build(root, processes=processes, options=IN_PLACE, pins=pins)
         done = Verification()
         try:
             chosen = select(build, args)
