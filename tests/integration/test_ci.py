@@ -13,21 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 import enginewright
 from throwaway import DOIT, PYPROJECT
+from tiny import NET, save_weights
 
 CI = Path(__file__).parents[2] / "ci"
 SCHEMAS = {"github-actions.yml": ["vendor.github-workflows"], "gitlab-ci.yml": ["vendor.gitlab-ci", "--data-transform", "gitlab-ci"]}
 
-NET = """
-import torch
-
-def build():
-    return torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 8))
-"""
 MODEL = """
 from enginewright import checkpoint, fp16, onnx_model, tensor, tensorrt_engine
 
@@ -140,12 +134,6 @@ class Service:
             subprocess.run([*git, *arguments], cwd=self.repository, check=True)
         shown = subprocess.run(["git", "rev-parse", "HEAD"], cwd=self.repository, check=True, text=True, capture_output=True)
         return shown.stdout.strip()
-
-
-def save_weights(path: Path, seed: int) -> None:
-    torch.manual_seed(seed)
-    network = torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 8))
-    torch.save(network.state_dict(), path)
 
 
 @pytest.fixture

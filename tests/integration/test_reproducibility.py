@@ -9,16 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import torch
 
 from throwaway import DOIT, PYPROJECT, Workspace
+from tiny import NET, save_weights
 
-NET = """
-import torch
-
-def build():
-    return torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 8))
-"""
 MODEL = """
 from enginewright import bf16, checkpoint, fp16, int8, onnx_model, python_action, tensor, tensorrt_engine
 
@@ -109,9 +103,7 @@ def pair(tmp_path: Path) -> tuple[Workspace, Workspace]:
     made.write({"dodo.py": "", "pyproject.toml": PYPROJECT, "images/tiny/BUILD.py": IMAGES, "images/tiny/run.sh": "#!/bin/sh\n"})
     made.write({f"models/tiny/{name}": text for name, text in (("BUILD.py", MODEL), ("net.py", NET), ("notes.py", NOTES))})
     made.write({"models/tiny/calibrate.py": CALIBRATE})
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 8))
-    torch.save(network.state_dict(), made.root / "models/tiny/net.pth")
+    save_weights(made.root / "models/tiny/net.pth", 0)
     return made, made.clone(tmp_path / "some where else/deeper down/copy", tmp_path / "another store")
 
 

@@ -21,7 +21,7 @@ from enginewright.doit_plugin.lock import read_lock
 from enginewright.doit_plugin.push import destinations, mount_from
 from enginewright.doit_plugin.pushed import Places
 from enginewright.doit_plugin.session import open_build, user_errors
-from enginewright.doit_plugin.sign import said_of
+from enginewright.doit_plugin.sign import OPT_KEY, said_of
 from enginewright.doit_plugin.transfers import TRANSFER_OPTIONS, Transfers, check_transfer_options
 from enginewright.doit_plugin.verify import IN_PLACE, OPT_REQUIRE, summary_of, verify_selection
 from enginewright.doit_plugin.why import OPT_JSON
@@ -47,10 +47,6 @@ _NAMED_BY = {"provenance": "subject", "sbom": "image", "scan_findings": "image",
 _OPT_TO = {
     "name": "to", "short": "", "long": "to", "type": str, "default": "",
     "help": "where: REGISTRY/NAME:TAG",
-}  # fmt: skip
-_OPT_KEY = {
-    "name": "key", "short": "", "long": "key", "type": str, "default": "",
-    "help": "another private key than the declared one: file:PATH or env:NAME",
 }  # fmt: skip
 _OPT_OUTPUT = {
     "name": "output", "short": "o", "long": "output", "type": str, "default": "release.json",
@@ -85,7 +81,7 @@ class ReleaseCommand(Command):
         " 3 an error before anything ran."
     )
     execute_tasks = True
-    cmd_options = (_OPT_TO, _OPT_KEY, _OPT_OUTPUT, _OPT_CHECK, OPT_REQUIRE, OPT_PROCESSES, *TRANSFER_OPTIONS, OPT_JSON)
+    cmd_options = (_OPT_TO, OPT_KEY, _OPT_OUTPUT, _OPT_CHECK, OPT_REQUIRE, OPT_PROCESSES, *TRANSFER_OPTIONS, OPT_JSON)
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Release the one image in ``args``, or check a release."""

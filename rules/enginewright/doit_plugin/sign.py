@@ -22,7 +22,7 @@ _OPT_TO = {
     "name": "to", "short": "", "long": "to", "type": str, "default": "",
     "help": "where the image is: REGISTRY/NAME",
 }  # fmt: skip
-_OPT_KEY = {
+OPT_KEY = {
     "name": "key", "short": "", "long": "key", "type": str, "default": "",
     "help": "another private key than the declared one: file:PATH, env:NAME or pkcs11:...",
 }  # fmt: skip
@@ -41,7 +41,7 @@ class SignCommand(Command):
         " signed, 3 an error before anything ran."
     )
     execute_tasks = True
-    cmd_options = (_OPT_TO, _OPT_KEY, OPT_PLAIN_HTTP, OPT_CA, OPT_JSON)
+    cmd_options = (_OPT_TO, OPT_KEY, OPT_PLAIN_HTTP, OPT_CA, OPT_JSON)
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Sign what the one target in ``args`` declares."""
