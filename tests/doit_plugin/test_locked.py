@@ -13,7 +13,7 @@ from enginewright.doit_plugin.session import open_build
 from enginewright.graph.label import Label
 from enginewright.release.lock import Locked, Pinned, parse, render
 from enginewright.store.digest import file_digests
-from throwaway import Workspace
+from throwaway import PYPROJECT, Workspace
 
 CHANCE, AFTER = "models/z:chance", "models/z:after"
 Z = """
@@ -33,15 +33,26 @@ def chance(inputs, outputs, params):
 """
 
 
-@pytest.fixture
-def workspace(empty: Workspace) -> Workspace:
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace with a target that is different each time, which has been verified and locked, and one that depends on it."""
-    empty.write({"models/z/BUILD.py": Z, "models/z/make.py": empty.make, "models/z/chance.py": empty.make + FUNCTION})
-    empty.doit("verify", CHANCE, "--require=none")
-    empty.build()
-    assert empty.doit("lock").stdout == "build.lock: 0 sources, 0 distributions, 1 output\n"
-    empty.trace.lines()
-    return empty
+    folder = tmp_path_factory.mktemp("locked")
+    made = Workspace(folder / "workspace", folder / "store", folder / "trace")
+    made.write({"dodo.py": "", "pyproject.toml": PYPROJECT})
+    made.write({"models/z/BUILD.py": Z, "models/z/make.py": made.make, "models/z/chance.py": made.make + FUNCTION})
+    made.doit("verify", CHANCE, "--require=none")
+    made.build()
+    assert made.doit("lock").stdout == "build.lock: 0 sources, 0 distributions, 1 output\n"
+    return made
+
+
+@pytest.fixture
+def workspace(original: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of it, outputs, store and all."""
+    for name in ("workspace", "store"):
+        shutil.copytree(original.root.parent / name, tmp_path / name, symlinks=True)
+    original.trace.lines()
+    return Workspace(tmp_path / "workspace", tmp_path / "store", original.trace.path)
 
 
 def test_what_is_not_the_same_twice_is_locked_by_its_bytes(workspace: Workspace) -> None:
