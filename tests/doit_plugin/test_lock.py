@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -61,14 +62,14 @@ DATA = sha256(b"data\n")
 
 
 def test_a_lock_has_what_comes_from_outside(workspace: Workspace) -> None:
-    assert workspace.doit("lock").stdout == "build.lock: 1 source, 1 distribution, 0 outputs\n"
+    assert workspace.doit("lock").stdout == "build.lock: 1 source, 2 distributions, 0 outputs\n"
     text = workspace.read("build.lock")
     assert f'[sources]\n"dist://tiny-tool/tiny_data.txt" = "{DATA}"\n' in text
-    assert '[toolchains.any]\ntiny-tool = "1.0"\n' in text
+    assert f'[toolchains.any]\nenginewright = "{metadata.version("enginewright")}"\ntiny-tool = "1.0"\n' in text
     assert "src.txt" not in text
     # Nothing was built, and nothing of it depends on when or where it was made.
     assert workspace.files() == {}
-    assert workspace.doit("lock").stdout == "build.lock is up to date: 1 source, 1 distribution, 0 outputs\n"
+    assert workspace.doit("lock").stdout == "build.lock is up to date: 1 source, 2 distributions, 0 outputs\n"
     assert workspace.read("build.lock") == text
     assert workspace.doit("lock", "--check").stdout.startswith("build.lock is up to date")
 

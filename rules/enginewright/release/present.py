@@ -6,12 +6,13 @@ import os
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 from enginewright.errors import DeclarationError
-from enginewright.execute.installation import Installation
+from enginewright.execute.installation import PACKAGE, Installation
 from enginewright.execute.platform import gpus, host_platform
 from enginewright.graph.action import Action, Artifact
 from enginewright.graph.dag import Graph, Target
@@ -59,7 +60,9 @@ def look(root: Path, graph: Graph, labels: Iterable[Label], installation: Instal
             elsewhere.add(group)
             continue
         toolchains.setdefault(group, {}).update(versions)
-    known = {group: versions for group, versions in toolchains.items() if group not in elsewhere}
+    with suppress(metadata.PackageNotFoundError):  # it is not installed, but on the module path
+        toolchains.setdefault(ANY, {})[PACKAGE] = metadata.version(PACKAGE)
+    known = {group: dict(sorted(versions.items())) for group, versions in toolchains.items() if group not in elsewhere}
     return Present(Lock(sources, bases, dict.fromkeys(known, host_platform()), known), frozenset(elsewhere))
 
 
