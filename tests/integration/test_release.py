@@ -97,6 +97,13 @@ def test_a_release_and_its_check_elsewhere(workspace: Workspace, registry: Regis
     }  # fmt: skip
 
 
+def test_a_class_that_is_found_is_no_difference(workspace: Workspace) -> None:
+    """A provenance tells the classes of what it is about, and is made again when they are known, but not while they are found."""
+    assert "bit 6, numerical 0, none 0" in workspace.doit("verify", "models/x:provenance", "--deps", "--require=bit").stdout
+    assert workspace.build("models/x:provenance").built == {"models/x:provenance"}
+    assert "bit 1, numerical 0, none 0" in workspace.doit("verify", "models/x:provenance", "--require=bit").stdout
+
+
 def test_what_keeps_a_release_from_happening(workspace: Workspace, registry: Registry) -> None:
     to = f"{registry.host}/team/refused:1.0"
 

@@ -172,7 +172,6 @@ def _verify_all(build: Build, labels: Sequence[Label], processes: int, done: Ver
                     line(f"{'':8}log: {log_of(label)}")
                     continue
                 done.found[label] = found
-                keep(build.reproducibilities, found)
                 line(f"{head}{found.reproducible:10} {label}  {found.seconds:.1f} s", _COLOURS[found.reproducible])
                 for text in _differences(build, found):
                     line(text)
@@ -183,6 +182,9 @@ def _verify_all(build: Build, labels: Sequence[Label], processes: int, done: Ver
         finally:
             if progress:
                 progress.close()
+            # Only now: what is known of a target's class is an input of its provenance.
+            for found in done.found.values():
+                keep(build.reproducibilities, found)
 
 
 def log_of(label: Label) -> Path:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from enginewright.compare.artifacts import Means, compare_outputs
 from enginewright.compare.verdict import CLASSES, Comparison, worst
+from enginewright.errors import ActionError
 from enginewright.execute.build import Build
 from enginewright.execute.local import Executor
 from enginewright.execute.platform import gpus
@@ -45,11 +46,13 @@ class Verified:
 def verify(build: Build, label: Label, executor: Executor, store: ContentStore, log: Path) -> Verified:
     """Run the action of a target that is up to date again, with its store apart, and compare with what is in place.
 
-    Raises what `Executor.run` does.
+    Raises what `Executor.run` does, and ActionError when it is no longer up to date.
     """
     target = build.graph.targets[label]
     assert target.action is not None
     with build.again(label, executor, log) as result, _laid_out(store, result) as made:
+        if result.key != build.last_key(label):
+            raise ActionError("is not what it was built as: an input changed meanwhile; run it again")
         recorded = build.record(result.key)
         known = {name: each.digest for name, each in recorded.outputs.items()} if recorded else {}
         unlike = [name for name, each in result.outputs.items() if known.get(name) != each.digest]
