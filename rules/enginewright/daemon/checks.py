@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +53,8 @@ def command_check(*command: str, status: int = 0, text: str = "") -> CommandChec
 
 def ask(place: tuple[str, int], container: Container, check: Mapping[str, Any], body: bytes, seconds: float) -> None:
     """Make the request of an `HttpCheck`, given as its fields. Raises ActionError where the answer is another."""
+    import http.client
+
     what = f"{check['method']} {check['path']}"
     try:
         status, answer = request(place, check["method"], check["path"], body, seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -83,6 +82,8 @@ def wait_until_healthy(container: Container, port: str, path: str, seconds: floa
 
     Raises ActionError, with the end of its log, where it ends before that, or ``seconds`` are over.
     """
+    import http.client
+
     last = "it did not answer"
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -109,6 +110,8 @@ def wait_until_healthy(container: Container, port: str, path: str, seconds: floa
 
 def request(place: tuple[str, int], method: str, path: str, body: bytes, seconds: float) -> tuple[int, bytes]:
     """One HTTP request; the status and the body of the answer. Raises OSError and `http.client.HTTPException`."""
+    import http.client
+
     connection = http.client.HTTPConnection(*place, timeout=seconds)
     try:
         connection.request(method, path, body or None, {"Content-Type": "application/octet-stream"} if body else {})

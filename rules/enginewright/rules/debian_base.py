@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from enginewright.debian.pins import NAME
-from enginewright.debian.unpack import unpack
 from enginewright.graph.action import APT_SOURCES, NETWORK_VARIABLES, Action
 from enginewright.graph.attributes import AttributeProblem, Needs, Source
 from enginewright.graph.label import Label
@@ -118,6 +117,8 @@ debian_base = declaration(DebianBase)
 
 def write(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
     """Write the layer. Raises ActionError as `unpack` does."""
+    from enginewright.debian.unpack import unpack
+
     with tempfile.TemporaryDirectory() as temporary:
         members = unpack(inputs["debs"].iterdir(), params["exclude"], Path(temporary))
         write_layer(outputs, members, params["compression"], params["mtime"])

@@ -15,7 +15,6 @@ from enginewright.errors import ActionError, WorkspaceError
 from enginewright.graph.action import NETWORK_VARIABLES, Action
 from enginewright.graph.attributes import AttributeProblem, Source
 from enginewright.graph.rule import Context, Rule, declaration
-from enginewright.oci.base import from_archive
 from enginewright.oci.members import gather
 
 _SECRET = re.compile(r"env:[A-Za-z_]\w*|file:(~/|/).+")
@@ -86,6 +85,8 @@ dockerfile_base = declaration(DockerfileBase)
 
 def build(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
     """Build it, and take the image in by its digest. Raises ActionError as `dockerfile.build` and `from_archive` do."""
+    from enginewright.oci.base import from_archive
+
     files = {name.removeprefix("context"): path for name, path in inputs.items()}
     context = [
         member._replace(mode=dockerfile.mode_of(member.source)) if isinstance(member.source, Path) else member for member in gather(files)
