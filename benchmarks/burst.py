@@ -91,7 +91,7 @@ def failures(running: Sequence[subprocess.Popen[bytes]], roots: Sequence[Path]) 
 def main() -> None:
     """Measure, print, and write."""
     options = parser("A burst of builds submitted at once to an executor with two workers.").parse_args()
-    builds, actions = (10, 6) if options.quick else (200, 20)
+    builds, actions = (6, 5) if options.quick else (200, 20)
     if why := reapi.missing():
         sys.exit(why)
     distinct = builds + actions - 1

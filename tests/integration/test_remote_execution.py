@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from faulty import Faults, proxy
 from reapi import engine as reapi
 from throwaway import Pipe, Report, Workspace
 
@@ -251,6 +252,47 @@ def test_no_server(remote: Callable[..., Workspace]) -> None:
     assert report.actions["models/x:far"]["reason"].endswith("; grpc://127.0.0.1:9 is not there")
     named = workspace.doit("build", "models/x:far", code=3).stderr
     assert "ERROR: models/x:far needs a GPU of architecture sm_75" in named and "; grpc://127.0.0.1:9 is not there" in named
+
+
+def test_no_server_that_is_required(remote: Callable[..., Workspace]) -> None:
+    said = remote('{"gpu": "sm_75"}', executor="grpc://127.0.0.1:9").refuse("build", "--remote-required")
+    assert "grpc://127.0.0.1:9 cannot be reached" in said and said.endswith("(--remote-required)")
+
+
+def test_calls_that_fail_are_made_again(remote: Callable[..., Workspace], engine: reapi.Engine) -> None:
+    faults = Faults(fails=lambda method, number: number % 5 == 0)
+    with proxy(engine.address, faults) as address:
+        workspace = remote('{"gpu": "sm_75"}', executor=f"grpc://{address}")
+        report = workspace.build()
+    assert report.built == {"models/x:a", "models/x:far", "models/x:b"}
+    assert sum(faults.calls.values()) > 10 and "WARNING" not in report.text
+    assert workspace.read("build/models/x/b/b.txt") == workspace.read("models/x/in.txt")
+
+
+def test_bytes_that_are_not_those_of_the_result_are_refused(remote: Callable[..., Workspace], engine: reapi.Engine) -> None:
+    def mangle(method: str, data: bytes) -> bytes:
+        return data.replace(b"1", b"2") if method == "Read" else data
+
+    with proxy(engine.address, Faults(mangle=mangle)) as address:
+        workspace = remote("{}", executor=f"grpc://{address}", execution="models/x:far=always")
+        report = Report.of(workspace.doit("build", "--json"))
+    assert "gave other bytes than" in report.text and report.text.count("WARNING") == 1
+    assert not report.actions["models/x:far"]["executor"]  # it was run here after all
+    assert workspace.read("build/models/x/b/b.txt") == workspace.read("models/x/in.txt")
+
+
+def test_a_server_that_goes_away_for_good(remote: Callable[..., Workspace], other: reapi.Engine, gate: Gate) -> None:
+    workspace = remote(*gate.build, execution="models/x:far=always")
+    running = workspace.start("build", "--json")
+    gate.wait()
+    other.stop()
+    gate.open()
+    out, err = running.communicate(timeout=100)
+    assert running.returncode == 0, err
+    assert err.count("what this machine can run is run here") == 1
+    (record,) = (each for each in json.loads(out)["actions"] if each["label"] == "models/x:far")
+    assert not record["executor"]
+    assert workspace.read("build/models/x/b/b.txt") == workspace.read("models/x/in.txt")
 
 
 def test_a_server_that_is_started_anew_goes_on_with_what_it_had(remote: Callable[..., Workspace], other: reapi.Engine, gate: Gate) -> None:

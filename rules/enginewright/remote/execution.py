@@ -25,7 +25,7 @@ from enginewright.remote.digest import Digest
 from enginewright.remote.errors import RemoteError
 from enginewright.remote.messages import RemoteResult, from_message, result_of, to_message
 
-_PAUSES = (0.1, 0.5, 1, 2, 4, 8, 8)
+_PAUSES = (0.1, 0.5, 1, 2, 4, 8)
 """Seconds before each new attempt to reach an executor that has gone: it may be starting anew."""
 
 _GONE = {
