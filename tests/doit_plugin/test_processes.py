@@ -173,3 +173,31 @@ def test_a_killed_build_loses_what_it_was_at_and_nothing_else(slow: Slow) -> Non
     slow.go_on()
     report = slow.workspace.build()
     assert (report.built, report.cached) == ({A, B, C}, {D})
+
+
+CAREFUL = '''
+
+def careful(inputs, outputs, params):
+    """Say so when it runs, and when it is asked to end."""
+    import time
+
+    def put_away(*_):
+        shell('echo "put away" > "$1"', params["here"])
+        raise SystemExit
+
+    signal.signal(signal.SIGTERM, put_away)
+    shell('echo runs > "$1"', params["here"])
+    time.sleep(60)
+'''
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_action_has_time_to_put_away_what_it_has_outside_its_sandbox(empty: Workspace, tmp_path: Path, number: signal.Signals) -> None:
+    here = Pipe(tmp_path / "here")
+    declared = f"python_action(name='a', function='make.py:careful', outputs={{'out': 'out.txt'}}, params={{'here': '{here.path}'}})\n"
+    empty.write({"models/x/BUILD.py": f"from enginewright import python_action\n\n{declared}", "models/x/make.py": empty.make + CAREFUL})
+    build = empty.start("build")
+    assert here.wait() == "runs"
+    build.send_signal(number)
+    assert here.wait() == "put away"
+    build.communicate()

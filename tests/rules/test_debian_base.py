@@ -69,6 +69,17 @@ def test_pinned_built_and_rebuilt_after_the_archive_moved_on(workspace: Workspac
             "bin", "usr/bin/app", "usr/bin/libapp", "var/lib/dpkg/status.d/app", "var/lib/dpkg/status.d/libapp",
         ]  # fmt: skip
 
+    # Another folder, store, time zone and home: the same layer.
+    other = workspace.clone(tmp_path / "elsewhere" / "other", tmp_path / "other store")
+    other.environment |= {
+        "ENGINEWRIGHT_APT_SOURCES": str(archive.sources),
+        "TZ": "Asia/Tokyo",
+        "PYTHONHASHSEED": "7",
+        "HOME": str(tmp_path),
+    }
+    assert "images/x:base" in other.build().built
+    assert other.read("build/images/x/base.layer.json") == workspace.read("build/images/x/base.layer.json")
+
     # The store has what the archive no longer has.
     archive.publish("1.1")
     assert not workspace.clone(tmp_path / "clone").build().built

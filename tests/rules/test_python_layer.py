@@ -51,7 +51,13 @@ def test_wheels_are_fetched_once_and_the_layer_is_the_same_everywhere(workspace:
     # Another folder, no index any more, another place for the layer's environment: the wheels come from the store.
     wheel.unlink()
     other = workspace.clone(tmp_path / "elsewhere" / "clone")
-    other.environment |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/nowhere"}
+    other.environment |= {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": "/nowhere",
+        "TZ": "Asia/Tokyo",
+        "PYTHONHASHSEED": "7",
+        "HOME": str(tmp_path),
+    }
     other.write({"images/x/BUILD.py": BUILD.replace('python="3.11"', 'python="3.11", prefix="/srv/venv"')})
     assert other.build().built == {"images/x:packages", "images/x:image"}
     other.write({"images/x/BUILD.py": BUILD})
