@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from converted import SAMPLES, model
 from enginewright.errors import ActionError, DeclarationError
 from enginewright.graph.rule import Rule
+from enginewright.model.external_data import read_typed
 from enginewright.model.reference import Reference, read_reference, write_reference
 from enginewright.model.runtime import outputs_of
 from enginewright.rules.onnx_file import onnx_file, take_in
@@ -20,6 +22,7 @@ from enginewright.rules.onnx_file import onnx_file, take_in
 W = np.linspace(-1, 1, 8, dtype=np.float32).reshape(4, 2)
 PARAMS: Mapping[str, Any] = {
     "sha256": None,
+    "data_sha256": None,
     "dims": {"batch": [1, 3, 8]},
     "samples": None,
     "gate": {"tolerance": {"max_abs": None, "max_rel": None, "cosine": 0.9999}, "metric": None, "floor": None},
@@ -81,10 +84,52 @@ def test_what_is_no_onnx_file(tmp_path: Path) -> None:
         run(tmp_path, model("y = Relu(nowhere)"))
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A model from elsewhere, whose weights lie beside it."""
+    onnx.save_model(
+        model("y = MatMul(x, w)", w=W), str(tmp_path / "src.onnx"), save_as_external_data=True, location="src.weights", size_threshold=0
+    )
+    return tmp_path / "src.onnx"
+
+
+def test_weights_in_a_file_of_their_own(elsewhere: Path, tmp_path: Path) -> None:
+    inputs = {"src": elsewhere, "data": tmp_path / "src.weights"}
+    made = {"onnx": tmp_path / "out.onnx", "data": tmp_path / "out.onnx.data", "reference": tmp_path / "out.npz"}
+    take_in(inputs, made, PARAMS)
+    read = read_typed(made["onnx"], made["data"])
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(read.graph.initializer[0]), W)
+    reference = read_reference(made["reference"])
+    np.testing.assert_allclose(reference.outputs[0]["y"], reference.samples[0]["x"] @ W, rtol=1e-5, atol=1e-6)
+    before = made["onnx"].read_bytes(), made["data"].read_bytes()
+    take_in(inputs, made, PARAMS)
+    assert before == (made["onnx"].read_bytes(), made["data"].read_bytes())
+
+
+def test_weights_that_are_not_there_or_others(elsewhere: Path, tmp_path: Path) -> None:
+    made = {"onnx": tmp_path / "out.onnx", "data": tmp_path / "out.onnx.data", "reference": tmp_path / "out.npz"}
+    with pytest.raises(ActionError, match="src.onnx has its weights in another file, 'src.weights': declare it as data='src.weights'"):
+        take_in({"src": elsewhere}, made, PARAMS)
+    inputs = {"src": elsewhere, "data": tmp_path / "src.weights"}
+    with pytest.raises(ActionError, match=r"src\.weights: its SHA-256 is not the declared one"):
+        take_in(inputs, made, {**PARAMS, "data_sha256": "0" * 64})
+    os.truncate(inputs["data"], 31)
+    with pytest.raises(ActionError, match=r"src\.weights is truncated, or belongs to another model"):
+        take_in(inputs, made, PARAMS)
+
+
+def test_a_file_with_data_provides_it(declare: Callable[..., Rule]) -> None:
+    rule = declare(onnx_file, name="onnx", src="a/b.onnx", data="a/b.data", reference="r.npz")
+    assert list(rule.provided()) == ["onnx", "reference", "data", "parity"]
+
+
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
         ({"src": "dist://a/b.onnx"}, "sha256: missing: a file that comes from a distribution is pinned"),
+        ({"src": "a.onnx", "data": "dist://a/b.data"}, "data_sha256: missing: a file that comes from a distribution is pinned"),
+        ({"src": "a.onnx", "data": "b/a.data"}, "data: 'b/a.data' is not in the folder of 'a.onnx'"),
+        ({"src": "a.onnx", "data_sha256": "0" * 64}, "data_sha256: is the pin of data, and there is none"),
         ({"src": "a.onnx", "dims": {"n": (3, 2, 1)}}, "dims"),
         ({"src": "a.onnx", "reference": "r.npz", "samples": "s.npz"}, "samples: the reference has its own samples"),
         ({"src": "a.onnx", "metric": "m.py:f", "floor": 1}, "metric: compares the file with a reference: declare reference too"),
