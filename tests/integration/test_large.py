@@ -1,4 +1,4 @@
-"""A model of more than 2 GiB, from its checkpoint to fp16. Slow, with 9 GB of disk and 12 GB of memory: ``pytest -m slow``."""
+"""A model of more than 2 GiB, from its checkpoint to each precision. Slow, with 16 GB of disk and 12 GB of memory: ``pytest -m slow``."""
 
 from __future__ import annotations
 
@@ -30,9 +30,14 @@ def make(inputs, outputs, params):
         tensors[f"{{i}}.weight"] = torch.randn({WIDTH}, {WIDTH}, generator=draw) / {WIDTH} ** 0.5
         tensors[f"{{i}}.bias"] = torch.full(({WIDTH},), 0.1)
     save_file(tensors, outputs["checkpoint"])
+
+def samples():
+    import numpy as np
+    for seed in range(4):
+        yield np.random.default_rng(seed).standard_normal((2, {WIDTH}), np.float32)
 """
 BUILD = f"""
-from enginewright import fp16, onnx_model, python_action, tensor
+from enginewright import bf16, fp16, int8, onnx_model, python_action, tensor
 
 python_action(
     name="weights", function="weights.py:make", outputs={{"checkpoint": "large.safetensors"}}, packages=["torch", "safetensors", "numpy"],
@@ -42,11 +47,13 @@ onnx_model(
     external_data=True,
 )
 fp16(name="half", model=":onnx")
+bf16(name="brain", model=":onnx")
+int8(name="eight", model=":onnx", calibration="weights.py:samples")
 """
 
 
 @pytest.mark.slow
-def test_from_checkpoint_to_fp16(empty: Workspace) -> None:
+def test_from_checkpoint_to_each_precision(empty: Workspace) -> None:
     empty.write({"models/large/net.py": NET, "models/large/weights.py": WEIGHTS, "models/large/BUILD.py": BUILD})
     with empty.start("build") as build:
         peak = 0
@@ -58,7 +65,7 @@ def test_from_checkpoint_to_fp16(empty: Workspace) -> None:
         assert build.returncode == 0, build.communicate()
     assert 0 < peak < 300 * 1024
     folder = empty.root / "build/models/large"
-    for name, size in (("onnx", 4), ("half", 2)):
+    for name, size in (("onnx", 4), ("half", 2), ("brain", 2), ("eight", 1)):
         assert (folder / f"{name}.onnx").stat().st_size < 2**20
         assert (folder / f"{name}.onnx.data").stat().st_size > LAYERS * WIDTH**2 * size
         assert json.loads((folder / f"{name}.parity.json").read_text())["verdict"] == "passed"

@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +19,7 @@ from enginewright.model.external_data import read_typed, read_with_data, write
 from enginewright.model.onnx_facts import describe
 from enginewright.model.reference import Reference, write_reference
 from enginewright.model.runtime import outputs_of
-from enginewright.rules.fp16 import convert
+from enginewright.rules import bf16, fp16, int8
 
 WEIGHTS = {"w": np.linspace(-1, 1, 400, dtype=np.float32).reshape(4, 100), "v": np.ones((100, 2), np.float32)}
 
@@ -64,17 +66,25 @@ def test_an_invalid_model(tmp_path: Path) -> None:
         write(onnx_ir.from_proto(model("y = MatMul(w, x)", **WEIGHTS)), tmp_path / "net.onnx", tmp_path / "net.onnx.data")
 
 
-def test_fp16_puts_its_weights_into_a_file_too(written: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rule", [fp16, bf16, int8], ids=["fp16", "bf16", "int8"])
+def test_a_conversion_puts_its_weights_into_a_file_too(written: Path, tmp_path: Path, rule: ModuleType) -> None:
+    np.save(tmp_path / "calibration.npy", np.random.default_rng(7).standard_normal((32, 4), np.float32))
+    inputs = {"samples/0": tmp_path / "calibration.npy"} if rule is int8 else {}
+    params: dict[str, Any] = {"calibration": {"function": None}} if rule is int8 else {}
     write_reference(tmp_path / "ref.npz", Reference("float32", SAMPLES, list(outputs_of(written, SAMPLES, "net.onnx"))))
-    outputs = {name: tmp_path / f"half{suffix}" for name, suffix in (("onnx", ".onnx"), ("data", ".onnx.data"), ("parity", ".json"))}
-    gate = {"tolerance": {"max_abs": None, "max_rel": None, "cosine": 0.999}, "metric": None, "floor": None}
-    convert({"model": written, "data": data(written), "reference": tmp_path / "ref.npz"}, outputs, {"exclude_ops": [], "gate": gate})
-    assert outputs["data"].stat().st_size == 2 * (400 + 200)
+    outputs = {name: tmp_path / f"less{suffix}" for name, suffix in (("onnx", ".onnx"), ("data", ".onnx.data"), ("parity", ".json"))}
+    gate = {"tolerance": {"max_abs": None, "max_rel": None, "cosine": 0.99}, "metric": None, "floor": None}
+    os.link(data(written), tmp_path / "blob")  # as inputs are: see the test of what is written
+    given = {"model": written, "data": data(written), "reference": tmp_path / "ref.npz", **inputs}
+    rule.convert(given, outputs, {"exclude_ops": [], "gate": gate, **params})
+    assert outputs["data"].stat().st_size >= 600 * (1 if rule is int8 else 2) and outputs["onnx"].stat().st_size < 3000
     # The same as from a model in one file.
-    plain = Conversion(convert, tmp_path).run(model("z = MatMul(x, w) y = MatMul(z, v)", **WEIGHTS))
+    plain = Conversion(rule.convert, tmp_path).run(model("z = MatMul(x, w) y = MatMul(z, v)", **WEIGHTS), inputs=inputs, **params)
     found = read_typed(outputs["onnx"], outputs["data"])
-    assert [weight.raw_data for weight in found.graph.initializer] == [weight.raw_data for weight in plain.graph.initializer]
-    assert list(found.graph.node) == list(plain.graph.node)
+    for one, other in zip(found.graph.initializer, plain.graph.initializer, strict=True):
+        np.testing.assert_array_equal(numpy_helper.to_array(one), numpy_helper.to_array(other))
+    ours, theirs = ([(node.op_type, node.input, node.output, node.attribute) for node in each.graph.node] for each in (found, plain))
+    assert ours == theirs
 
 
 @pytest.fixture

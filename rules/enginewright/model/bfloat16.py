@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     import onnx
 
 _FLOAT, _BFLOAT16 = 1, 16  # onnx.proto, TensorProto.DataType
+_SMALL = 1 << 12
 
 
 def to_bfloat16(model: onnx.ModelProto, keep: Operators) -> onnx.ModelProto:
-    """``model`` with its float32 inputs, outputs, weights and inner tensors in bfloat16, rounded to nearest.
+    """``model``, which is changed, with its float32 inputs, outputs, weights and inner tensors in bfloat16, rounded to nearest.
 
     The operators of ``keep``, and inputs and outputs of others that cannot be bfloat16, stay in float32, between casts; so do
     weights that nothing else reads. Raises ActionError for a model with subgraphs.
@@ -56,7 +57,7 @@ def to_bfloat16(model: onnx.ModelProto, keep: Operators) -> onnx.ModelProto:
 
 
 def emulated(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A float32 model that computes what ``model``, in bfloat16, computes on hardware that sums in float32, as tensor cores do.
+    """``model``, in bfloat16, made a float32 one that computes the same as hardware does that sums in float32, as tensor cores do.
 
     ONNX Runtime has next to no bfloat16 operators for CPUs. Here each of them computes in float32, on inputs that are bfloat16
     numbers, and what it gives is rounded to bfloat16.
@@ -91,19 +92,36 @@ def emulated(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _typed(given: onnx.ModelProto) -> tuple[onnx.ModelProto, Mapping[str, int]]:
-    """A copy of a model, in which functions are inlined, and the element type of each tensor, by name."""
+    """A model, in which functions are inlined, and the element type of each tensor, by name."""
     import onnx
     from onnx.inliner import inline_local_functions
 
-    model = inline_local_functions(given) if given.functions else onnx.ModelProto.FromString(given.SerializeToString())
+    model = inline_local_functions(given) if given.functions else given
     for node in model.graph.node:
         if any(attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for attribute in node.attribute):
             raise ActionError(
                 f"operator {node.name or node.op_type} ({node.op_type}) has a subgraph, which bf16() does not convert: use fp16()"
             )
-    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    graph = onnx.shape_inference.infer_shapes(_without_large_weights(model), strict_mode=True).graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)}
     return model, {**types, **{weight.name: weight.data_type for weight in graph.initializer}}
+
+
+def _without_large_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that has inputs in their place: inference takes no more than 2 GiB, and no values but those of shapes."""
+    import onnx
+
+    copy = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    graph = copy.graph
+    graph.name = model.graph.name
+    for name in ("node", "input", "output"):
+        getattr(graph, name).extend(getattr(model.graph, name))
+    for weight in model.graph.initializer:
+        if weight.ByteSize() <= _SMALL:
+            graph.initializer.append(weight)
+        elif all(value.name != weight.name for value in model.graph.input):
+            graph.input.append(onnx.helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims))
+    return copy
 
 
 def _narrow_test(model: onnx.ModelProto, keep: Operators) -> Callable[[onnx.NodeProto, str, int], bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from enginewright.graph.rule import Context, declaration
 from enginewright.model.tolerance import Tolerance
 from enginewright.rules.conversion import Conversion
 from enginewright.rules.gate import GATE_PACKAGES
+
+_PACKAGES = (*GATE_PACKAGES, "onnx-ir")
 
 _TOLERANCE = Tolerance(cosine=0.99)
 _METHOD = "ONNX Runtime on one thread, without optimisations; each operator in float32, its bfloat16 inputs and outputs rounded"
@@ -41,8 +44,8 @@ class Bf16(Conversion):
             inputs=self.conversion_inputs(context),
             outputs=self.conversion_outputs(context),
             params={"exclude_ops": tuple(sorted(self.exclude_ops)), "gate": self.gate_params()},
-            packages=(*GATE_PACKAGES, *self.packages),
-            warm_up=WarmUp("enginewright.rules.bf16:warm_up", GATE_PACKAGES),
+            packages=(*_PACKAGES, *self.packages),
+            warm_up=WarmUp("enginewright.rules.bf16:warm_up", _PACKAGES),
         )
 
 
@@ -61,16 +64,30 @@ def warm_up() -> None:
 def convert(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
     """Convert ``model`` to bfloat16. Raises ActionError where it is not ONNX, has subgraphs, has no operator that ``exclude_ops``
     names, or where the result is not within tolerance of the reference."""
+    import onnx_ir
+
     from enginewright.model.bfloat16 import emulated, to_bfloat16
+    from enginewright.model.external_data import read_typed, write
     from enginewright.model.gate import prove
     from enginewright.model.onnx_format import canonical_bytes, check_model, read_model
     from enginewright.model.operators import named
 
-    model = read_model(inputs["model"])
+    large = "data" in inputs
+    model = read_typed(inputs["model"], inputs["data"]) if large else read_model(inputs["model"])
     converted = to_bfloat16(model, named(model, params["exclude_ops"], "exclude_ops", inputs["model"].name))
-    content = canonical_bytes(converted)
-    check_model(converted, "the bfloat16 model")
+    content = b""
+    if large:
+        write(onnx_ir.from_proto(converted), outputs["onnx"], outputs["data"])
+    else:
+        content = canonical_bytes(converted)
+        check_model(converted, "the bfloat16 model")
     if "reference" in inputs:
-        stand_in = canonical_bytes(emulated(converted))
-        prove("the bfloat16 model", stand_in, inputs, outputs["parity"], params["gate"], _ADVICE, _METHOD)
-    outputs["onnx"].write_bytes(content)
+        with tempfile.TemporaryDirectory() as folder:
+            stand_in = Path(folder, "emulated.onnx")
+            if large:
+                write(onnx_ir.from_proto(emulated(converted)), stand_in, stand_in.with_name("emulated.onnx.data"))
+            else:
+                stand_in.write_bytes(canonical_bytes(emulated(converted)))
+            prove("the bfloat16 model", stand_in, inputs, outputs["parity"], params["gate"], _ADVICE, _METHOD)
+    if not large:
+        outputs["onnx"].write_bytes(content)

@@ -22,9 +22,6 @@ class Conversion(Gated):
     """
 
     provides: ClassVar[Mapping[str, str]] = {"onnx": ".onnx", "parity": ".parity.json"}
-    takes_data: ClassVar[bool] = False
-    """Whether models with external data, those over 2 GiB, can be converted."""
-
     model: Annotated[Label, Needs("onnx")]
     exclude_ops: tuple[str, ...] = ()
     reference: Annotated[Label, Needs("reference")] | None = None
@@ -47,10 +44,7 @@ class Conversion(Gated):
 
     def _data(self, context: Context) -> Mapping[str, Artifact]:
         """The file of the model's weights, where it has one of its own."""
-        found = {name: artifact for name, artifact in context.outputs(self.model).items() if name == "data"}
-        if found and not self.takes_data:
-            raise AttributeProblem("model", f"{self.model} has external data, with which {self.kind}() cannot deal: use fp16()")
-        return found
+        return {name: artifact for name, artifact in context.outputs(self.model).items() if name == "data"}
 
 
 def _reference(model: Label, lookup: Lookup) -> Label | None:

@@ -35,7 +35,6 @@ class Fp16(Conversion):
     """
 
     kind: ClassVar[str] = "fp16"
-    takes_data: ClassVar[bool] = True
 
     tolerance: Tolerance = _TOLERANCE
 

@@ -8,6 +8,7 @@ biases left alone, and outputs of the operators not quantised a second time.
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     import onnx
 
     from enginewright.model.samples import Sample
+
+_PACKAGES = (*GATE_PACKAGES, "onnx-ir")
 
 _QUANTISED = ("Conv", "Gemm", "MatMul")
 
@@ -77,8 +80,8 @@ class Int8(Conversion):
                 "calibration": sample_params(self.calibration, self.preprocess),
                 "gate": self.gate_params(),
             },
-            packages=(*GATE_PACKAGES, *self.packages),
-            warm_up=WarmUp("enginewright.rules.int8:warm_up", GATE_PACKAGES),
+            packages=(*_PACKAGES, *self.packages),
+            warm_up=WarmUp("enginewright.rules.int8:warm_up", _PACKAGES),
         )
 
 
@@ -97,13 +100,14 @@ def convert(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Map
     operator that ``exclude_ops`` names, where the calibration data do not fit it, or the result is not within tolerance."""
     from onnx import TensorProto
 
+    from enginewright.model.external_data import read_with_data, write
     from enginewright.model.gate import prove
     from enginewright.model.onnx_format import canonical_bytes, check_model, read_model
     from enginewright.model.operators import named
     from enginewright.model.samples import declared, input_specs
 
-    file = inputs["model"].name
-    model = read_model(inputs["model"])
+    file, data = inputs["model"].name, inputs.get("data")
+    model = read_with_data(inputs["model"], data) if data else read_model(inputs["model"])
     if any(weight.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16) for weight in model.graph.initializer):
         raise ActionError(f"{file} has weights of 16 bits: quantise the float32 model, and then make the result 16 bits wide: int8() first")
     excluded = named(model, params["exclude_ops"], "exclude_ops", file)
@@ -111,13 +115,20 @@ def convert(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Map
     if not any(node.op_type in types and node.name not in excluded.names for node in model.graph.node):
         raise ActionError(f"{file} has no operator to quantise: none of {', '.join(_QUANTISED)} that exclude_ops leaves")
     _say_kernel_shapes(model)
-    specs = input_specs(model)
-    quantised = _quantise(model, types, excluded.names, declared(*located_samples(inputs, params["calibration"]), specs))
-    content = canonical_bytes(quantised)
-    check_model(quantised, "the int8 model")
+    samples = declared(*located_samples(inputs, params["calibration"]), input_specs(model))
+    quantised = _quantise(model, data, types, excluded.names, samples)
+    content: bytes | Path = outputs["onnx"]
+    if data is not None:
+        import onnx_ir
+
+        write(onnx_ir.from_proto(quantised), outputs["onnx"], outputs["data"])
+    else:
+        content = canonical_bytes(quantised)
+        check_model(quantised, "the int8 model")
     if "reference" in inputs:
         prove("the int8 model", content, inputs, outputs["parity"], params["gate"], _ADVICE)
-    outputs["onnx"].write_bytes(content)
+    if isinstance(content, bytes):
+        outputs["onnx"].write_bytes(content)
 
 
 def _say_kernel_shapes(model: onnx.ModelProto) -> None:
@@ -130,7 +141,8 @@ def _say_kernel_shapes(model: onnx.ModelProto) -> None:
             node.attribute.append(make_attribute("kernel_shape", dims[node.input[1]][2:]))
 
 
-def _quantise(model: onnx.ModelProto, types: list[str], kept: list[str], samples: Iterator[Sample]) -> onnx.ModelProto:
+def _quantise(model: onnx.ModelProto, data: Path | None, types: list[str], kept: list[str], samples: Iterator[Sample]) -> onnx.ModelProto:
+    """A model with Q/DQ around these types of operators. Its weights are in ``data``, or in it."""
     import onnx
 
     quantization = _import_quantization()
@@ -142,8 +154,13 @@ def _quantise(model: onnx.ModelProto, types: list[str], kept: list[str], samples
             return next(samples, None)
 
     with tempfile.TemporaryDirectory() as folder:
+        given: onnx.ModelProto | str = model
+        if data is not None:  # which onnx reads from no file that has another name as well, as an input has
+            given = f"{folder}/float32.onnx"
+            onnx.save(model, given)
+            shutil.copyfile(data, Path(folder, data.name))
         quantization.quantize_static(
-            model,
+            given,
             f"{folder}/int8.onnx",
             Reader(),
             quant_format=quantization.QuantFormat.QDQ,
@@ -152,6 +169,7 @@ def _quantise(model: onnx.ModelProto, types: list[str], kept: list[str], samples
             per_channel=True,
             activation_type=quantization.QuantType.QInt8,
             weight_type=quantization.QuantType.QInt8,
+            use_external_data_format=data is not None,
             extra_options={
                 "ActivationSymmetric": True,
                 "WeightSymmetric": True,
