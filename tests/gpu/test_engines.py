@@ -12,11 +12,15 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from enginewright.errors import ActionError
 from enginewright.execute import ledger
 from enginewright.tensorrt.cuda import Cuda, architectures
 
@@ -95,7 +99,7 @@ class Place:
     def out(self, name: str) -> Path:
         return self.root / "build/net" / name.replace("ARCH", self.arch)
 
-    def read(self, name: str):
+    def read(self, name: str) -> Any:
         return json.loads(self.out(name).read_text())
 
 
@@ -123,6 +127,7 @@ def test_an_engine_is_built_and_run_and_timed(place: Place, precision: str) -> N
 
 
 def test_measurements_are_kept_for_other_weights(place: Place) -> None:
+    place.doit("build", f"net:fp16_engine_{place.arch}")
     before = place.read("fp16_engine_ARCH.json")
     write_net(place.root / "net/net.onnx", seed=2)
     place.doit("build", "net:fp16_accuracy")
@@ -193,32 +198,21 @@ def write_unsupported(path: Path) -> None:
 def test_no_memory_left_on_the_gpu(place: Place) -> None:
     place.declare(BUILD + 'latency_test(name="crowded", engine=":fp32_engine_ARCH", batch=16)\n')
     place.doit("build", f"net:fp32_engine_{place.arch}")
-    cuda = Cuda(place.arch)
-    with hold_all(cuda):
+    with crowded(Cuda(place.arch)):
         said = place.doit("build", "net:crowded", code=1)
         assert re.search(r"GPU (ran out of memory|has no room)", said), said
         said = place.doit("forget", f"net:fp32_engine_{place.arch}") + place.doit("build", f"net:fp32_engine_{place.arch}", code=1)
         assert re.search(r"GPU (ran out of memory|has no room)", said), said
 
 
-class hold_all:
-    """All of the GPU's memory but less than 64 MiB, by plain allocations."""
-
-    def __init__(self, cuda: Cuda) -> None:
-        from contextlib import ExitStack
-
-        from enginewright.errors import ActionError
-
-        self._held = ExitStack()
+@contextmanager
+def crowded(cuda: Cuda) -> Iterator[None]:
+    """All of the GPU's memory but less than 64 MiB is taken, by plain allocations."""
+    with ExitStack() as held:
         size = 1 << 34
         while size >= 1 << 25:
             try:
-                self._held.enter_context(cuda.memory(size))
+                held.enter_context(cuda.memory(size))
             except ActionError:
                 size >>= 1
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self._held.close()
+        yield

@@ -1,4 +1,7 @@
-"""A model of more than 2 GiB, from its checkpoint to each precision. Slow, with 16 GB of disk and 12 GB of memory: ``pytest -m slow``."""
+"""A model of more than 2 GiB, from its checkpoint to each precision, and to an engine.
+
+Slow, with 18 GB of disk and 12 GB of memory: ``pytest -m slow``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from enginewright.tensorrt import sidecar
 from throwaway import Workspace
 
 LAYERS, WIDTH = 5, 11264  # 5 * 11264 ** 2 * 4 bytes are 2.54 GB
@@ -37,7 +41,7 @@ def samples():
         yield np.random.default_rng(seed).standard_normal((2, {WIDTH}), np.float32)
 """
 BUILD = f"""
-from enginewright import bf16, fp16, int8, onnx_model, python_action, tensor
+from enginewright import bf16, fp16, int8, onnx_model, python_action, tensor, tensorrt_engine
 
 python_action(
     name="weights", function="weights.py:make", outputs={{"checkpoint": "large.safetensors"}}, packages=["torch", "safetensors", "numpy"],
@@ -49,11 +53,12 @@ onnx_model(
 fp16(name="half", model=":onnx")
 bf16(name="brain", model=":onnx")
 int8(name="eight", model=":onnx", calibration="weights.py:samples")
+tensorrt_engine(name="engine", model=":half", archs=["A100"])
 """
 
 
 @pytest.mark.slow
-def test_from_checkpoint_to_each_precision(empty: Workspace) -> None:
+def test_from_checkpoint_to_engine(empty: Workspace) -> None:
     empty.write({"models/large/net.py": NET, "models/large/weights.py": WEIGHTS, "models/large/BUILD.py": BUILD})
     with empty.start("build") as build:
         peak = 0
@@ -69,3 +74,5 @@ def test_from_checkpoint_to_each_precision(empty: Workspace) -> None:
         assert (folder / f"{name}.onnx").stat().st_size < 2**20
         assert (folder / f"{name}.onnx.data").stat().st_size > LAYERS * WIDTH**2 * size
         assert json.loads((folder / f"{name}.parity.json").read_text())["verdict"] == "passed"
+    facts = sidecar.read(folder / "engine_sm_80.json")
+    assert sidecar.damage(folder / "engine_sm_80.engine", facts) == "" and facts["engine"]["size"] > LAYERS * WIDTH**2 * 2

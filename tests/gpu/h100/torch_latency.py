@@ -20,7 +20,7 @@ folder, out, limit = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 began = time.monotonic()
 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
 torch.backends.cudnn.benchmark = True
-BATCHES, WARMUP, RUNS = (1, 8, 32), 50, 300
+BATCHES, WARMUP, RUNS = (1, 8, 32), 20, 100
 
 
 def network(model: str) -> torch.nn.Module:
@@ -57,9 +57,9 @@ def latency(run, given) -> dict[str, float]:
 
 results: dict = {"torch": torch.__version__, "gpu": torch.cuda.get_device_name(), "latency": []}
 with torch.no_grad():
-    for way in ("eager", "compile"):
+    for dtype in (torch.float16, torch.float32):
         for model in ("efficientnet_lite0", "minilm"):
-            for dtype in (torch.float16, torch.float32):
+            for way in ("eager", "compile"):
                 net = network(model).to(dtype)
                 if model != "minilm":
                     net = net.to(memory_format=torch.channels_last)
