@@ -42,8 +42,8 @@ PEERS = {"buildkit": "dockerd", "buildah": "buildah"}
 
 TO_FLOOR, TO_BUILDKIT, TO_BUILDAH, TO_PUSH = 1.15, 1 / 10, 1 / 20, 1 / 6
 ENGINE_READ, APP_READ = 3.5, 0.5
-"""An engine that is a source is read for its digest, for its layer, and the layer for its digest; for a changed app it is not read at all.
-The rest is Python and the workspace, which counts for more beside the small engine of ``--quick``."""
+"""An engine that is a source is read for its digest, and its layer for that; for a changed app neither is. The rest is Python and the
+workspace: next to nothing, but as much as the small engine of ``--quick``."""
 
 SETTINGS = '[tool.doit]\nloader = "enginewright"\n\n[tool.enginewright]\nstore = "store"\n'
 BUILD_FILE = """
@@ -157,7 +157,7 @@ class Bench:
         return run([_doit(), *arguments], self._root, {**_environment(self._root), **environment}).seconds
 
     def read_to_build(self) -> int:
-        """Build the image, and return how many bytes were read for that by `doit` and the processes below it."""
+        """Build the image, and return how many bytes `doit` read for that; its actions run below processes that it kills."""
         process = subprocess.Popen([_doit(), "build", IMAGE], cwd=self._root, env=_environment(self._root), stdout=subprocess.DEVNULL)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         counted = Path(f"/proc/{process.pid}/io").read_text().split()
@@ -230,13 +230,13 @@ def unchanged(bench: Bench, registry: Registry) -> Table:
 
 
 def bytes_read(bench: Bench, size: int) -> Table:
-    """What `doit build` reads, for each byte of the engine, as the kernel counts it."""
+    """What `doit build` reads by itself, for each byte of the engine, as the kernel counts it; its actions are not counted."""
     bench.doit("build")
     rows = []
     for changed, target in (("engine", ENGINE_READ), ("app", APP_READ)):
         bench.change(changed)
         rows.append(Row(f"{changed} changed", [bench.read_to_build() / size], target=target))
-    return Table("bytes read for each byte of the engine", "x", rows)
+    return Table("bytes that doit reads for each byte of the engine", "x", rows)
 
 
 @contextmanager
