@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from enginewright.doit_plugin.images import is_reference
 from throwaway import DOIT, PYPROJECT, Workspace
 
 BUILD = """
@@ -235,3 +236,26 @@ def test_outside_a_workspace(built: Workspace, tmp_path: Path) -> None:
     command = [DOIT, "diff", "--json", built.root / "build/images/x/low", built.root / "build/images/x/image"]
     done = subprocess.run(command, cwd=tmp_path / "elsewhere", capture_output=True, text=True)
     assert done.returncode == 1 and json.loads(done.stdout)["layers"][-1]["created_by"] == "images/x:app", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("ghcr.io/team/app:v1", True),
+        ("127.0.0.1:5000/app", True),
+        ("localhost/app@sha256:" + "0" * 64, True),
+        ("images/x:image", False),
+        ("debian:12", False),
+        ("./build/image", False),
+        ("../build/image", False),
+        ("/srv/image", False),
+        ("there.d/image", False),
+        ("images.d/x:image", False),
+    ],
+)
+def test_what_is_taken_for_a_name_in_a_registry(text: str, reference: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in ("there.d/image/index.json", "images.d/x/BUILD.py"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).touch()
+    monkeypatch.chdir(tmp_path)
+    assert is_reference(text) == reference

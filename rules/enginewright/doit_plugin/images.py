@@ -17,6 +17,7 @@ from enginewright.oci.blobs import open_blob
 from enginewright.oci.layer import Layer
 from enginewright.oci.layout import Descriptor, Image, blob_path, parse_image, read_images
 from enginewright.oci.listing import Listing, list_layer
+from enginewright.workspace.packages import BUILD_FILE
 
 if TYPE_CHECKING:
     from enginewright.oci.registry.client import Client
@@ -53,9 +54,13 @@ def is_layout(text: str) -> bool:
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text names an image in a registry: it begins with a host, as ``ghcr.io/`` and ``127.0.0.1:5000/`` do, not labels."""
+    """Whether a text names an image in a registry: it begins with a host, as ``ghcr.io/`` and ``127.0.0.1:5000/`` do.
+
+    A file or a folder that is there is meant before a host of its name, and so is a label of a package that is there.
+    """
     host, slash, _ = text.partition("/")
-    return bool(slash) and (host == "localhost" or "." in host.strip(".") or ":" in host)
+    a_host = bool(slash) and (host == "localhost" or "." in host.strip(".") or ":" in host)
+    return a_host and not Path(text).exists() and not Path(text.rpartition(":")[0], BUILD_FILE).exists()
 
 
 def open_layout(layout: Path, params: Mapping[str, Any]) -> list[Opened]:
