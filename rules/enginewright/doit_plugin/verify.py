@@ -110,7 +110,7 @@ def verify_selection(
         build = open_build(root, processes=processes, options=IN_PLACE, pins=pins)
         done = Verification()
         try:
-            chosen = select(build, args)
+            chosen = build.graph.unfold(select(build, args))
             wanted = build.graph.closure(chosen)
             with user_errors():
                 if unbuilt := build.pending(wanted):
