@@ -43,8 +43,6 @@ def open_elsewhere(settings: ExecutorSettings, cache: CacheSettings, store: Path
     from enginewright.remote.address import parse
 
     address, shared = parse(settings.url), parse(cache.url)
-    if address.scheme not in _WITH_STORAGE:
-        raise WorkspaceError(f"remote-executor: {address}: expected grpc://HOST:PORT[/INSTANCE] or grpcs://...")
     shares = storage_of(settings, cache) == shared
     access = access_of(cache)
 

@@ -68,6 +68,8 @@ def gpus() -> tuple[str, ...]:
 def unmet(requires: Mapping[str, str]) -> str:
     """Why an action with these execution requirements cannot run here; empty when it can."""
     for name, value in requires.items():
+        if name.startswith(PROPERTY):
+            return f"needs a worker of a remote executor with {name.removeprefix(PROPERTY)}={value}"
         if name == "gpu" and value not in gpus():
             there = f"there are: {', '.join(gpus())}" if gpus() else "there is none"
             return f"needs a GPU of architecture {value}, and {there} on this machine"

@@ -59,6 +59,10 @@ def read_executor_settings(
             raise WorkspaceError(f"{where}: expected a string, got {value!r}")
         return value or default
 
+    url, where = text("executor", ""), find("executor")[1]
+    if url and not url.startswith(("grpc://", "grpcs://")):
+        scheme = url.partition("://")[0] if "://" in url else url  # the rest may hold what is not to be shown
+        raise WorkspaceError(f"{where}: expected grpc://HOST:PORT[/INSTANCE] or grpcs://..., got {scheme}")
     properties, workers = table.get("properties", {}), table.get("workers", [])
     if not isinstance(properties, dict) or not all(isinstance(each, str) for each in properties.values()):
         raise WorkspaceError(
@@ -67,7 +71,7 @@ def read_executor_settings(
     if not isinstance(workers, list) or not all(isinstance(each, str) for each in workers):
         raise WorkspaceError(f"{_WHERE} workers: expected a list of files, as ['workers/h100.json'], got {workers!r}")
     return ExecutorSettings(
-        url=text("executor", ""),
+        url=url,
         execution=text("execution", "auto"),
         jobs=int(_positive(*find("jobs")) or 64),
         timeout=_positive(*find("timeout")),
