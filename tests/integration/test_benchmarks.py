@@ -41,3 +41,12 @@ def test_images_benchmark_runs_and_sends_nothing_when_nothing_changed(tmp_path: 
     tables = {table["title"]: {row["name"]: row for row in table["rows"]} for table in json.loads(out.read_text())["tables"]}
     assert {"SHA-256 of the engine", "layer and layout", "buildah"} == tables["engine changed: layer and layout"].keys()
     assert all(row["met"] for row in tables["nothing changed: into a registry"].values())
+
+
+def test_remote_benchmark_runs_and_fetches_nothing_that_is_not_needed(tmp_path: Path) -> None:
+    out = tmp_path / "remote.json"
+    done = subprocess.run([sys.executable, BENCHMARKS / "remote.py", "--quick", "--json", out], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    tables = {table["title"]: table["rows"] for table in json.loads(out.read_text())["tables"]}
+    assert {"upload, 16 MiB", "download, to a file, 16 MiB", "asking for a result", "100 hits, nothing fetched"} <= tables.keys()
+    assert tables["a fresh clone, 1 of 10 models changed: fetched"][0]["median"] == 0
