@@ -124,6 +124,13 @@ def test_bytes_that_nobody_needs_stay_where_they_are(workspace: Workspace, folde
     found, traffic = remote(other, option, "--remote-download=minimal")
     assert (found.up_to_date, traffic["hits"], traffic["bytes_down"]) == (ALL, 0, 0)
     other.doit("cache", "verify")
+    # Who only looks knows of it, too.
+    other.environment |= {"ENGINEWRIGHT_REMOTE_CACHE": f"file://{folder}", "ENGINEWRIGHT_REMOTE_DOWNLOAD": "minimal"}
+    assert json.loads(other.doit("plan", "--json").stdout)["up_to_date"] == 3
+    other.environment["ENGINEWRIGHT_REMOTE_DOWNLOAD"] = "all"
+    planned = json.loads(other.doit("plan", "--json").stdout)
+    assert {step["status"] for step in planned["steps"]} == {"to restore"}
+    del other.environment["ENGINEWRIGHT_REMOTE_CACHE"]
     # An action that runs gets its inputs, and nothing else is fetched.
     other.write({"models/x/BUILD.py": BUILD.replace('{"times": 1}', '{"times": 2}')})
     found, traffic = remote(other, option, "--remote-download=minimal")

@@ -62,6 +62,8 @@ def bring_up_to_date(labels: Iterable[Label | str], **given: Any) -> int:
     """
     from enginewright.doit_plugin.execution import build_selection
 
-    options: dict[str, Any] = {**{str(option["name"]): option["default"] for option in BuildCommand.cmd_options}, **given}
+    defaults: dict[str, Any] = {str(option["name"]): option["default"] for option in BuildCommand.cmd_options}
+    # Whatever else is left in a shared cache, these are to be here.
+    options = {**defaults, "remote_download": "toplevel", **given}
     with redirect_stdout(sys.stderr):
         return build_selection([str(label) for label in labels], options, open_snapshot(Path.cwd()), time.monotonic())

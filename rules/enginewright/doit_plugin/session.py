@@ -16,7 +16,7 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile
 
 from enginewright.doit_plugin.executor import open_elsewhere
 from enginewright.doit_plugin.nodes import nodes, skip_ignored
-from enginewright.doit_plugin.shared_cache import open_sharing
+from enginewright.doit_plugin.shared_cache import CLAIMS, open_sharing
 from enginewright.errors import DeclarationError, WorkspaceError, in_words
 from enginewright.execute.build import Build, Outcome, Status
 from enginewright.execute.installation import Installation
@@ -24,6 +24,7 @@ from enginewright.execute.memory import STATE, Loaded, open_snapshot, recall, wa
 from enginewright.execute.workers import Workers
 from enginewright.graph.label import Label
 from enginewright.store.snapshot import Snapshot
+from enginewright.store.strong import StrongDigests
 from enginewright.workspace.executor import read_executor_settings
 from enginewright.workspace.settings import Settings, read_settings
 from enginewright.workspace.shared_cache import read_cache_settings
@@ -63,7 +64,8 @@ def open_build(
         cache = read_cache_settings(root, settings.remote, os.environ, options or {}, executor.url)
         sharing = None if look_only else open_sharing(root, cache, settings.store, executor.properties, executor.timeout)
         elsewhere = open_elsewhere(executor, cache, settings.store, sharing)
-        given = (root, loaded, settings.store, snapshot, processes, look_only, workers, sharing, cache.download, elsewhere)
+        claims = StrongDigests(root / CLAIMS) if look_only and cache.url else None
+        given = (root, loaded, settings.store, snapshot, processes, look_only, workers, sharing, cache.download, elsewhere, claims)
         if pins is None:
             return Build(*given)
         from enginewright.execute.locked import LockedBuild
@@ -109,8 +111,9 @@ def select(build: Build, patterns: Iterable[str]) -> set[Label]:
 def foresee(build: Build, labels: Iterable[Label]) -> list[Label]:
     """Judge targets and all they depend on, in a build that only looks, as if it were to run; return those that may have to."""
     with user_errors():
-        wanted = build.graph.closure(labels)
-        pending = build.pending(wanted)
+        chosen = list(labels)
+        wanted = build.graph.closure(chosen)
+        pending = build.pending(wanted, build.graph.unfold(chosen))
         skip_ignored(build, nodes(build, pending), Dependency(JsonDB, f"{STATE}/doit.json"))
         for label, reason in build.blocked(wanted).items():
             build.outcomes[label] = Outcome(label, Status.SKIPPED, reason=reason)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from enginewright.execute.sharing import Sharing
     from enginewright.remote.address import Access
 
+CLAIMS = f"{STATE}/claims"
+"""What a shared cache said of outputs that were left there: the path in the workspace."""
+
 
 def access_of(settings: CacheSettings) -> Access:
     """What is shown to a server. Raises WorkspaceError."""
@@ -50,7 +53,7 @@ def open_sharing(
         from enginewright.remote.connect import INSTALL
 
         raise WorkspaceError(f"{address}: the module {error.name!r} is needed, and is not installed: {INSTALL}") from None
-    return Sharing(cache, ContentStore(store), root / STATE / "claims", properties, timeout)
+    return Sharing(cache, ContentStore(store), root / CLAIMS, properties, timeout)
 
 
 def warn(text: str) -> None:

@@ -6,40 +6,41 @@ downstream of unchanged bytes runs.
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enginewright.errors import ActionError, DeclarationError, WorkspaceError, in_words
+from enginewright.execute.absent import Absent
 from enginewright.execute.elsewhere import Elsewhere, Unavailable
 from enginewright.execute.isolation import Isolation
 from enginewright.execute.ledger import LEDGER, Draft
 from enginewright.execute.local import Executor, Input
+from enginewright.execute.materials import Materials
 from enginewright.execute.memory import STATE, Loaded, remember
 from enginewright.execute.outputs import Outputs
 from enginewright.execute.placement import Placement
+from enginewright.execute.previous import offering
 from enginewright.execute.resources import Need, Resources, alone_on_gpu, machine_memory, need
 from enginewright.execute.workers import Workers
 from enginewright.execute.written import Written, is_dated
-from enginewright.graph.action import Action, Artifact
+from enginewright.graph.action import Artifact
 from enginewright.graph.dag import Target
-from enginewright.graph.key import Material, material
+from enginewright.graph.key import Material
 from enginewright.graph.label import Label
 from enginewright.graph.schedule import contracted
 from enginewright.store.content import ContentStore
 from enginewright.store.files import sync_file_system
-from enginewright.store.lock import shared
 from enginewright.store.reproducibility import Reproducibilities
 from enginewright.store.results import ActionCache, Result
 from enginewright.store.snapshot import Built, Snapshot
-from enginewright.workspace.sources import locate
+from enginewright.store.strong import StrongDigests
 
 if TYPE_CHECKING:
     from enginewright.execute.sharing import Sharing
@@ -80,7 +81,8 @@ class Build:
     ``look_only`` nothing is restored and nothing is remembered: a target is cached when the store has its result. ``reasons``
     says of targets that must run, or were restored, what their keys do not tell. ``sharing`` is the cache that is shared with other
     machines; ``download`` says which outputs of the results found there are placed: "all", "toplevel", those of targets that were asked
-    for, or "minimal", none. The others stay there until an action needs them. ``elsewhere`` is the remote executor.
+    for, or "minimal", none. The others stay there until an action needs them; ``claims`` is what it said, for a build that only looks.
+    ``elsewhere`` is the remote executor.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Build:
         sharing: Sharing | None = None,
         download: str = "all",
         elsewhere: Elsewhere | None = None,
+        claims: StrongDigests | None = None,
     ) -> None:
         self.look_only = look_only
         self.graph = loaded.graph
@@ -114,19 +117,16 @@ class Build:
         self._snapshot = snapshot
         self._loaded = loaded
         self._outputs = Outputs(root, self._staging, self._store, snapshot)
-        self._written = Written(
-            root, self._state, self.graph, snapshot, self._actions, self.reproducibilities, self.done, self._material_of
-        )
-        self._sharing = sharing
-        self._download = download
-        self._asked: Container[Label] = loaded.graph.deps
-        self._absent: set[Label] = set()
-        self._outdated: set[Label] = set()
-        self._results: dict[str, Result] = {}
-        self._bringing = {label: threading.Lock() for label in loaded.graph.deps} if sharing else {}
+        self.sharing = sharing
+        left = ActionCache(self._state / "left") if sharing is not None or claims is not None else None
+        self._absent = Absent(self.graph, sharing, download, self._outputs, self._store, self._actions, snapshot, left, claims)
         self._executor = Executor(root, self._store, loaded.installation, workers)
         self._elsewhere = elsewhere
         self._placement = Placement(loaded.installation, elsewhere, look_only)
+        self._materials = Materials(
+            root, self.graph, snapshot, loaded.installation, self._placement, self.done, lambda artifact: written.write(artifact, look_only)
+        )
+        written = Written(root, self._state, self.graph, snapshot, self._actions, self.reproducibilities, self.done, self._materials.of)
         self._resources = Resources(processes, machine_memory())
         self._processes = processes
         self._busy: set[int] = set()
@@ -149,7 +149,7 @@ class Build:
 
     def record(self, key: str) -> Result | None:
         """The record of the run that gave the result of this key, unless the store lost it."""
-        return self._results.get(key) or self._actions.get(key)
+        return self._absent.record(key) or self._actions.get(key)
 
     def last_key(self, label: Label) -> str:
         """The key of a target's last result in this workspace; empty when there is none."""
@@ -171,7 +171,7 @@ class Build:
         Only for a target with an action, once `pending` has seen it and not skipped it.
         """
         target = self.graph.targets[label]
-        return self._material_of(target)
+        return self._materials.of(target)
 
     def pending(self, labels: Iterable[Label], asked: Container[Label] | None = None) -> list[Label]:
         """Judge these targets, given with all they depend on, dependencies first; return those that may have to run.
@@ -179,42 +179,13 @@ class Build:
         Outputs that a cached result has are restored on the way; ``asked`` are the targets whose outputs a user wants to see, all if it
         is not given. Raises DeclarationError when a source or a distribution is missing.
         """
-        self._asked = self.graph.deps if asked is None else asked
+        self._absent.asked = self.graph.deps if asked is None else asked
         wanted = [label for label in labels if label in self.suspects]
         if wanted and not self.look_only:
             self._executor.get_ready()
-        self._snapshot.read_ahead(self._files(wanted))
-        for label in wanted:
-            target = self.graph.targets[label]
-            if target.action is not None:
-                if not self._placement.unmet(target):
-                    self._placement.toolchain(target)
-                for artifact in target.action.inputs.values():
-                    if not self._made(target, artifact):
-                        self._source(target, artifact)
-        if self._sharing is not None:
-            self._judge_together(wanted)
+        self._materials.look_at(self.graph.targets[label] for label in wanted)
+        self._absent.judge_together(wanted, self.judge, self.done)
         return [label for label in wanted if not self.judge(label)]
-
-    def _judge_together(self, labels: Iterable[Label]) -> None:
-        """Judge targets many at a time, as each waits for the shared cache, those first that the others depend on."""
-        from concurrent.futures import ThreadPoolExecutor
-
-        from enginewright.execute.sharing import LOOKUPS
-
-        waiting = list(labels)
-        with ThreadPoolExecutor(LOOKUPS) as pool:
-            while ready := [label for label in waiting if all(map(self.done, self.graph.targets[label].deps))]:
-                list(pool.map(self.judge, ready))
-                waiting = [label for label in waiting if label not in set(ready)]
-
-    def _files(self, labels: Iterable[Label]) -> Iterator[str]:
-        """The files of the workspace that judging these targets may read, but for those in folders."""
-        for label in labels:
-            action = self.graph.targets[label].action
-            for artifact in (*action.inputs.values(), *action.outputs.values()) if action else ():
-                if not artifact.tree and not artifact.origin:
-                    yield artifact.path
 
     def cannot_run(self, label: Label) -> str:
         """Why this machine cannot build a target that has yet to be built, or what it depends on; empty when it can."""
@@ -270,7 +241,7 @@ class Build:
         assert target.action is not None
         label = target.label
         began = self._draft.elapsed()
-        material = self._material_of(target)
+        material = self._materials.of(target)
         key, previous = material.key(), self._previous.setdefault(label, self.last_key(label))
         built = self._snapshot.target(str(label))
         if built is not None and built.key == "":
@@ -280,26 +251,24 @@ class Build:
             wrong = {
                 name: artifact for name, artifact in target.action.outputs.items() if not self._outputs.intact(artifact, digests[name])
             }
-            missing = ", ".join(artifact.path for artifact in wrong.values()) if result is None and label not in self._absent else ""
+            missing = ", ".join(artifact.path for artifact in wrong.values()) if result is None and label not in self._absent.labels else ""
             reason = self.reasons[label] = f"{missing} missing or changed on disk" if missing else ""
             with self._work() as worker:
                 if not all(self._have(label, artifact, digests[name]) for name, artifact in wrong.items()):
                     self.reasons[label] = f"{reason}; result not in the store".removeprefix("; ")
                     continue
             if not self.look_only:
-                if result is not None and key in self._results and label not in self._absent:
-                    self._actions.put(result)
+                self._absent.keep(key)
                 if wrong or result:
                     self._actions.use(key)
             self._snapshot.set_target(str(label), Built(key, digests))
-            if result is None and (not wrong or label in self._absent):
+            if result is None and (not wrong or label in self._absent.labels):
                 self.reasons[label] = ""
                 return Outcome(label, Status.UP_TO_DATE, key=key)
             outcome = Outcome(label, Status.CACHED, key=key)
             self._draft.enter(str(label), outcome.status.value, key, material, previous, began, worker, reason, None)
             return outcome
-        if self._sharing is not None:
-            self._sharing.disown(key)
+        self._absent.disown(key)
         return None
 
     def _candidates(
@@ -310,71 +279,26 @@ class Build:
             yield None, built.outputs
         elif (result := self._actions.get(key)) is not None:
             yield result, {name: output.digest for name, output in result.outputs.items()}
-        assert target.action is not None
-        if self._sharing is not None:
-            result = self._sharing.look_up(target.label, target.action, key, material, self._inputs(target))
-            if result is not None:
-                self._results[key] = result
-                yield result, {name: output.digest for name, output in result.outputs.items()}
+        if (result := self._absent.look_up(target, key, material, self._materials.inputs(target))) is not None:
+            yield result, {name: output.digest for name, output in result.outputs.items()}
 
     def _have(self, label: Label, artifact: Artifact, digest: str) -> bool:
-        """Put an output in place from a store, or have it wait until somebody needs it; to look only, say whether the store has it."""
+        """Put an output in place, or have it wait where it is until somebody needs it; to look only, say whether the store has it."""
         if self.look_only:
-            return self._outputs.stored(artifact, digest)
-        if self._outputs.place(artifact, digest):
-            return True
-        if self._sharing is None:
-            return False
-        if self._download == "all" or (self._download == "toplevel" and label in self._asked):
-            return self._fetch(artifact, digest)
-        if not self._sharing.offers(digest, artifact.tree):
-            return False
-        self._outputs.leave_out(artifact)
-        self._absent.add(label)
-        return True
+            return self._outputs.stored(artifact, digest) or self._absent.foretold(label, artifact, digest)
+        return self._outputs.place(artifact, digest) or self._absent.have(label, artifact, digest)
 
-    def _fetch(self, artifact: Artifact, digest: str) -> bool:
-        """Put an output in place from the shared cache, and say whether that could be done."""
-        with shared(self._store.root):
-            return self._sharing is not None and self._sharing.fetch(digest, artifact.tree) and self._outputs.place(artifact, digest)
-
-    def _bring_inputs(self, target: Target) -> None:
-        """Put those inputs of an action in place that were left in the shared cache. Raises ActionError when they cannot be had."""
-        assert target.action is not None
-        needed = {artifact.path for artifact in target.action.inputs.values()}
-        for dep in target.deps:
-            if dep in self._absent:
-                with self._bringing[dep]:  # others may need the same
-                    self._bring(dep, needed)
-
-    def _bring(self, label: Label, paths: Container[str]) -> None:
-        target, built = self.graph.targets[label], self._snapshot.target(str(label))
-        assert target.action is not None and built is not None
-        for name, artifact in target.action.outputs.items():
-            digest = built.outputs[name]
-            if artifact.path not in paths or self._outputs.intact(artifact, digest):
-                continue
-            if not (self._outputs.place(artifact, digest) or self._fetch(artifact, digest)):
-                self._make_again(target, built)
-                return
-        if (result := self._results.get(built.key)) and all(self._store.has(each.digest, each.tree) for each in result.outputs.values()):
-            self._actions.put(result)
-
-    def _make_again(self, target: Target, lost: Built) -> None:
-        """Run the action of a target whose outputs the shared cache had, and lost since."""
+    def _make_again(self, target: Target) -> None:
+        """Run the action of a target whose outputs the shared cache had, and lost since. Raises ActionError when that cannot be done."""
         label = target.label
-        if reason := self._placement.unmet(target):
-            raise ActionError(f"needs {label}, which the remote cache no longer has and which {reason}")
-        self.reasons[label] = "the remote cache has lost an output that is needed"
-        outcome = self.run(label)
-        if outcome.status is Status.FAILED:
-            raise ActionError(
-                f"needs {label}, which the remote cache no longer has and which failed when it was made again: {outcome.reason}"
-            )
-        built = self._snapshot.target(str(label))
-        if built is None or dict(built.outputs) != dict(lost.outputs):
-            # What was found for the old bytes belongs together; the next build judges by the new ones.
-            self._outdated.update(self.graph.dependents([label]))
+        reason = self._placement.unmet(target)
+        if not reason:
+            self.reasons[label] = "the remote cache has lost an output that is needed"
+            outcome = self.run(label)
+            if outcome.status is not Status.FAILED:
+                return
+            reason = f"failed when it was made again: {outcome.reason}"
+        raise ActionError(f"needs {label}, which the remote cache no longer has and which {reason}")
 
     def run(self, label: Label) -> Outcome:
         """Run a target's action and put its outputs in place. A failure is an outcome, not an exception."""
@@ -382,7 +306,7 @@ class Build:
         with self._work() as worker:
             began = self._draft.elapsed()
             try:
-                self._bring_inputs(target)
+                self._absent.bring_inputs(target, self._make_again)
                 elsewhere = self._placement.remote(target)
             except (ActionError, DeclarationError, WorkspaceError, OSError) as error:
                 self.outcomes[label] = outcome = self._failed(target, error)
@@ -421,8 +345,9 @@ class Build:
         """
         target = self.graph.targets[label]
         assert target.action is not None
-        need, inputs = self._need(target), self._inputs(target)
-        material = self._material(target, inputs)
+        self._absent.bring_inputs(target, self._make_again)
+        need, inputs = self._need(target), self._materials.inputs(target)
+        material = self._materials.of(target, inputs)
         with (
             self._resources.hold(need),
             alone_on_gpu(need.gpu, lambda: self._closing),
@@ -456,8 +381,8 @@ class Build:
         key, material, result = "", None, None
         try:
             self.log(label).unlink(missing_ok=True)
-            inputs = self._inputs(target)
-            material = self._material(target, inputs)
+            inputs = self._materials.inputs(target)
+            material = self._materials.of(target, inputs)
             key = material.key()
             running = (
                 elsewhere.run(label, target.action, key, material, inputs, self.log(label))
@@ -471,10 +396,10 @@ class Build:
                 digests = {name: output.digest for name, output in result.outputs.items()}
                 if not all(self._outputs.place(artifact, digests[name]) for name, artifact in target.action.outputs.items()):
                     raise ActionError("its outputs vanished from the store: is another process clearing it?")
-                if self._sharing is not None:
-                    self._absent.discard(label)
+                if self.sharing is not None:
+                    self._absent.labels.discard(label)
                     if elsewhere is None or not elsewhere.shares:
-                        self._sharing.offer(label, target.action, material, inputs, result)
+                        self.sharing.offer(label, target.action, material, inputs, result)
             self._snapshot.set_target(str(label), Built(key, digests))
             self._snapshot.linked(path for artifact in target.action.inputs.values() for path in self._outputs.files(artifact))
             outcome = Outcome(label, Status.BUILT, key=key, seconds=result.seconds, host=result.host if elsewhere is not None else "")
@@ -491,9 +416,13 @@ class Build:
     @contextmanager
     def _running_here(self, target: Target, previous: str, key: str, material: Material, inputs: Mapping[str, Input]) -> Iterator[Result]:
         """Run an action on this machine; in the context its outputs stay in the store."""
+        label, action, last = target.label, target.action, None
+        assert action is not None
+        if action.previous and self.reason(label) != "forgotten":  # who has a target forgotten wants it made from nothing
+            last = self.record(previous) if previous else self._actions.latest(str(label))
         with (
-            self._offering(target, previous) as (action, offered),
-            self._executor.run(target.label, action, key, material, {**inputs, **offered}, self.log(target.label)) as result,
+            offering(action, last, self._store, self._staging) as (action, offered),
+            self._executor.run(label, action, key, material, {**inputs, **offered}, self.log(label)) as result,
         ):
             yield result
 
@@ -511,14 +440,9 @@ class Build:
                 self._snapshot.set_target(str(label), Built("", {}))
                 self.suspects.add(label)
 
-    @property
-    def sharing(self) -> Sharing | None:
-        """The cache that is shared with other machines, if there is one."""
-        return self._sharing
-
     def finish(self, tell: Callable[[int], None]) -> None:
         """Wait until all results are written to the shared cache. ``tell`` is given how many are left."""
-        while self._sharing is not None and (left := self._sharing.uploading):
+        while self.sharing is not None and (left := self.sharing.uploading):
             tell(left)
             time.sleep(_WAIT)
 
@@ -540,7 +464,7 @@ class Build:
             for label in self.suspects
             if label not in self.outcomes or self.outcomes[label].status not in settled or is_dated(self.graph.targets[label].action)
         }
-        unsettled |= self._absent | self._outdated
+        unsettled |= self._absent.labels | self._absent.outdated
         if self._outputs.placed:
             # One barrier for all that was placed: what the snapshot says of a file must not outlive its bytes in a power cut.
             # Blobs and records need none: they are checked whenever they are used.
@@ -548,8 +472,8 @@ class Build:
         self._executor.close()
         if self._elsewhere is not None:
             self._elsewhere.close()
-        if self._sharing is not None:
-            self._sharing.close()
+        if self.sharing is not None:
+            self.sharing.close()
         self._store.close()
         remember(self._snapshot, self._loaded, unsettled, self.reproducibilities.folder)
         self._snapshot.save()
@@ -563,82 +487,6 @@ class Build:
         kept = dict.fromkeys([*(label for label in self.graph.deps if label not in self.graph.groups), *reasons])
         deps = contracted({label: self.graph.deps[label] for label in self.graph.closure(reasons)}, kept)
         return {str(label): (reason, list(map(str, deps[label]))) for label, reason in reasons.items()}
-
-    def _made(self, target: Target, artifact: Artifact) -> bool:
-        """Whether an input is another target's output, rather than a source."""
-        return any(
-            artifact.path == made.path
-            for dep in target.deps
-            if (action := self.graph.targets[dep].action)
-            for made in action.outputs.values()
-        )
-
-    def _inputs(self, target: Target) -> dict[str, Input]:
-        assert target.action is not None
-        made = {}
-        for dep in target.deps:
-            action = self.graph.targets[dep].action
-            for name, artifact in action.outputs.items() if action else ():
-                if not self.done(dep):
-                    made[artifact.path] = ""
-                    continue
-                built = self._snapshot.target(str(dep))
-                assert built is not None
-                made[artifact.path] = built.outputs[name]
-        return {
-            name: Input(self._root / artifact.path, made[artifact.path]) if artifact.path in made else self._source(target, artifact)
-            for name, artifact in target.action.inputs.items()
-        }
-
-    @contextmanager
-    def _offering(self, target: Target, key: str) -> Iterator[tuple[Action, dict[str, Input]]]:
-        """The action of a target, with what its last result offers to its next run, and that by input name.
-
-        The last result is that of this key or, where this workspace has none, the latest in the store. Who has a target forgotten
-        wants it made from nothing.
-        """
-        action = target.action
-        assert action is not None
-        last = None
-        if action.previous and self.reason(target.label) != "forgotten":
-            last = self.record(key) if key else self._actions.latest(str(target.label))
-        if last is None:
-            yield action, {}
-            return
-        with tempfile.TemporaryDirectory(dir=self._staging) as folder:
-            offered = {}
-            for name in action.previous:
-                place = Path(folder, name)
-                if name in last.outputs and self._store.place(last.outputs[name].digest, place, self._staging):
-                    offered[f"previous/{name}"] = Input(place, last.outputs[name].digest)
-            artifacts = {name: Artifact(f"{action.outputs[name.partition('/')[2]].path}.previous") for name in offered}
-            yield replace(action, inputs={**action.inputs, **artifacts}), offered
-
-    def _source(self, target: Target, artifact: Artifact) -> Input:
-        if artifact.written:
-            return Input(*self._written.write(artifact, self.look_only))
-        try:
-            location = locate(self._root, artifact)
-        except LookupError as error:
-            raise DeclarationError(f"{target}: {error}") from None
-        digest = self._snapshot.digest(str(location) if artifact.origin else artifact.path)
-        if digest is None:
-            what = "is a folder, where a file is expected" if location.is_dir() else "does not exist"
-            raise DeclarationError(f"{target}: the source {artifact.origin or artifact.path} {what}")
-        return Input(location, digest)
-
-    def _material_of(self, target: Target) -> Material:
-        return self._material(target, self._inputs(target))
-
-    def _material(self, target: Target, inputs: Mapping[str, Input]) -> Material:
-        assert target.action is not None
-        return material(
-            target.action,
-            inputs={name: each.digest for name, each in inputs.items()},
-            code=self._loaded.installation.code(target.action.run.partition(":")[0]),
-            toolchain=self._placement.toolchain(target),
-            platform=self._placement.platform(target),
-        )
 
     def unmet(self, target: Target) -> str:
         """Why this machine cannot run a target's action; empty when it can."""

@@ -69,7 +69,7 @@ class LockedBuild(Build):
         assert target.action is not None
         label, began = target.label, self._draft.elapsed()
         previous = self._previous.setdefault(label, self.last_key(label))
-        if self._recipe(target, self._inputs(target)) != pin.recipe:
+        if self._recipe(target, self._materials.inputs(target)) != pin.recipe:
             self.reasons[label] = "was locked as it was made from other inputs, parameters or code"
             return None
         if pin.outputs.keys() != target.action.outputs.keys():
@@ -79,10 +79,10 @@ class LockedBuild(Build):
         with self._work() as worker:
             for name, artifact in wrong.items():
                 locked = pin.outputs[name]
-                if self._sharing is not None and not artifact.tree:
-                    self._sharing.claim(locked.digest, locked.sha256, locked.size)
+                if self.sharing is not None and not artifact.tree:
+                    self.sharing.claim(locked.digest, locked.sha256, locked.size)
                 if not self._have(label, artifact, locked.digest):
-                    where = "the store" if self._sharing is None else "the store nor in the remote cache"
+                    where = "the store" if self.sharing is None else "the store nor in the remote cache"
                     self.reasons[label] = f"is locked as {artifact.path} of sha256:{locked.sha256}, which is not in {where}"
                     return None
         for name, artifact in target.action.outputs.items():

@@ -88,9 +88,13 @@ class Outputs:
         self._watch_folders(artifact)
         return True
 
+    def present(self, artifact: Artifact) -> bool:
+        """Whether there is anything where an output goes."""
+        return os.path.lexists(self._root / artifact.path)
+
     def leave_out(self, artifact: Artifact) -> None:
         """Have an output not be there, and not be missed."""
-        if os.path.lexists(self._root / artifact.path):
+        if self.present(artifact):
             self.remove(artifact.path)
             self._snapshot.forget(artifact.path)
 
