@@ -134,7 +134,7 @@ def test_what_needs_a_gpu_is_skipped_where_a_distribution_is_missing(empty: Work
     # And where there is such a GPU.
     monkeypatch.chdir(empty.root)
     monkeypatch.setenv("ENGINEWRIGHT_STORE", str(empty.store))
-    monkeypatch.setattr("enginewright.execute.build.unmet", lambda requires: "")
+    monkeypatch.setattr("enginewright.execute.placement.unmet", lambda requires: "")
     build = open_build(empty.root, look_only=True)
     assert build.pending(build.graph.deps) == []
     a, b = (build.outcomes[Label("models/x", name)] for name in "ab")

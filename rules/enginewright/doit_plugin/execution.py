@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -92,6 +94,27 @@ class _Waiting:
             print(f"writing {left} result{'s' * (left > 1)} to the remote cache", file=sys.stderr, flush=True)
 
 
+@contextmanager
+def _telling(build: Build) -> Iterator[None]:
+    """Say, now and then, what has come from the remote cache while targets are judged."""
+    if build.sharing is None:
+        yield
+        return
+    traffic, ended = build.sharing.cache.traffic, threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(_QUIET):
+            print(f"remote cache: {traffic.hits} hits and {show_size(traffic.bytes_down)} so far", file=sys.stderr, flush=True)
+
+    telling = threading.Thread(target=tell, name="telling", daemon=True)
+    telling.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        telling.join()
+
+
 def _report(unwritten: list[tuple[Label, str]], code: int, required: bool) -> int:
     """Say which results the remote cache does not have now; the exit code of a build that would have ended with ``code``."""
     label, reason = unwritten[0]
@@ -136,7 +159,7 @@ class _Ignored(Dependency):  # type: ignore[misc]  # doit has no type informatio
 
 
 def _run(build: Build, wanted: list[Label], asked: set[Label], named: Iterable[Label], params: Mapping[str, Any], out: TextIO) -> int:
-    with user_errors():
+    with user_errors(), _telling(build):
         pending = build.pending(wanted, asked)
     for label in named:
         if reason := build.cannot_run(label):
