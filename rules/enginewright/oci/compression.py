@@ -76,12 +76,12 @@ class BlobWriter:
 
     def __init__(self, out: BinaryIO, compression: Compression, hashers: Executor) -> None:
         self._blob = _Hashed(out.write, hashers)
-        self._finish: Callable[[], bytes] | None = None
         self._content = self._blob
+        self._blocks: _Blocks | None = None
         if compression.codec != "none":
-            compressor = _compressor(compression)
-            self._finish = compressor.flush
-            self._content = _Hashed(lambda data: self._blob.write(compressor.compress(data)), hashers)
+            self._compressor = _compressor(compression)
+            self._blocks = _Blocks(lambda data: self._blob.write(self._compressor.compress(data)))
+            self._content = _Hashed(self._blocks.write, hashers)
 
     def write(self, data: bytes) -> None:
         """Append bytes. They must not be changed afterwards: they are hashed meanwhile."""
@@ -90,9 +90,10 @@ class BlobWriter:
     def finish(self) -> Written:
         """Write what the compressor still holds; nothing may be written after that."""
         diff_id, _ = self._content.digest()
-        if self._finish is None:
+        if self._blocks is None:
             return Written(diff_id, self._content.size, diff_id)
-        self._blob.write(self._finish())
+        self._blocks.finish()
+        self._blob.write(self._compressor.flush())
         digest, size = self._blob.digest()
         return Written(digest, size, diff_id)
 
@@ -137,6 +138,25 @@ def _compressor(compression: Compression) -> Any:
     import zstandard
 
     return zstandard.ZstdCompressor(level=compression.level, write_checksum=False, threads=0).compressobj()
+
+
+class _Blocks:
+    """Hands bytes on in pieces of `CHUNK`, in whatever pieces they come: what ISA-L makes of them depends on that."""
+
+    def __init__(self, hand_on: Callable[[bytes], object]) -> None:
+        self._hand_on = hand_on
+        self._waiting = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self._waiting += data
+        whole = len(self._waiting) // CHUNK * CHUNK
+        for start in range(0, whole, CHUNK):
+            self._hand_on(bytes(self._waiting[start : start + CHUNK]))
+        del self._waiting[:whole]
+
+    def finish(self) -> None:
+        self._hand_on(bytes(self._waiting))
+        self._waiting.clear()
 
 
 class _Hashed:
