@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from dockerd import missing
 from registries import need
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -50,3 +54,13 @@ def test_remote_benchmark_runs_and_fetches_nothing_that_is_not_needed(tmp_path: 
     tables = {table["title"]: table["rows"] for table in json.loads(out.read_text())["tables"]}
     assert {"upload, 16 MiB", "download, to a file, 16 MiB", "asking for a result", "100 hits, nothing fetched"} <= tables.keys()
     assert tables["a fresh clone, 1 of 10 models changed: fetched"][0]["median"] == 0
+
+
+def test_docker_benchmark_runs_and_writes_what_it_measured(tmp_path: Path) -> None:
+    if reason := missing():
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    out = tmp_path / "docker.json"
+    done = subprocess.run([sys.executable, BENCHMARKS / "docker_load.py", "--quick", "--json", out], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (table,) = json.loads(out.read_text())["tables"]
+    assert table["title"] in done.stdout and all(row["samples"] and row["median"] > 0 for row in table["rows"])

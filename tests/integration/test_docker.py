@@ -12,10 +12,12 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import pytest
 import sklearn
 
 from dockerd import Engine
+from enginewright.daemon import load
 from throwaway import PYPROJECT, Report, Workspace
 
 CHINA = Path(sklearn.__file__).parent / "datasets/images/china.jpg"
@@ -234,3 +236,16 @@ def test_skopeo_and_docker_agree_on_what_was_loaded(workspace: Workspace, docker
     ]
     subprocess.run(command, cwd=workspace.root, check=True, capture_output=True)
     assert dockerd.docker("inspect", "--format", "{{.Id}}", "by:skopeo").strip() == image
+
+
+def test_an_engine_that_wants_all_layers_gets_them(workspace: Workspace, dockerd: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where layers were thought to be there that are not: nothing half-loaded stays, and all are sent."""
+    workspace.build()
+    monkeypatch.setattr(load, "_known", lambda *_: 1)
+    client = docker.DockerClient(dockerd.host)
+    try:
+        done = load.load(client, workspace.root / "build/images/x/image", ["all:layers"])
+    finally:
+        client.close()
+    assert (done.sent_layers, done.layers) == (2, 2) and done.whole.startswith("it did not take the new layers alone (")
+    assert dockerd.docker("inspect", "--format", "{{.Id}}", "all:layers").strip() == done.image
