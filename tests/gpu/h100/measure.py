@@ -59,7 +59,7 @@ def build(folder: Path, *labels: str) -> dict[str, Any]:
     if done.returncode:
         logs = [path.read_text(errors="replace")[-1500:] for label in labels if (path := log_of(folder, label)).exists()]
         raise RuntimeError("\n".join([done.stderr[-3000:], *logs]))
-    return {"seconds": round(seconds, 2), **json.loads(done.stdout)}
+    return {**json.loads(done.stdout), "seconds": round(seconds, 2)}
 
 
 def log_of(folder: Path, label: str) -> Path:
