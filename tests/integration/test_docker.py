@@ -18,6 +18,7 @@ import sklearn
 
 from dockerd import Engine
 from enginewright.daemon import load
+from registries import need, running
 from throwaway import PYPROJECT, Report, Workspace
 
 CHINA = Path(sklearn.__file__).parent / "datasets/images/china.jpg"
@@ -249,3 +250,25 @@ def test_an_engine_that_wants_all_layers_gets_them(workspace: Workspace, dockerd
         client.close()
     assert (done.sent_layers, done.layers) == (2, 2) and done.whole.startswith("it did not take the new layers alone (")
     assert dockerd.docker("inspect", "--format", "{{.Id}}", "all:layers").strip() == done.image
+
+
+def test_a_layer_that_neither_has_comes_from_the_registry_of_the_base(workspace: Workspace, dockerd: Engine, tmp_path: Path) -> None:
+    need("docker-registry")
+    with running(tmp_path / "registry") as registry:
+        pushed = json.loads(workspace.doit("push", "--json", "images/x:image", "--to", f"{registry.host}/base:1").stdout)
+        digest = re.search(r"sha256:[0-9a-f]{64}", json.dumps(pushed))
+        assert digest is not None
+        text = f"""
+        from enginewright import files_layer, image, oci_base
+
+        oci_base(name="base", image="{registry.host}/base@{digest[0]}")
+        files_layer(name="app", files={{"/app": "app.txt"}})
+        image(name="image", base=":base", layers=[":app"])
+        """
+        shallow = Workspace(tmp_path / "shallow", tmp_path / "shallow store", tmp_path / "trace")
+        shallow.environment |= dockerd.environment
+        shallow.write({"dodo.py": "", "pyproject.toml": PYPROJECT, "images/y/BUILD.py": text, "images/y/app.txt": f"{tmp_path}"})
+        shallow.build()
+        found = loaded(shallow, "images/y:image")
+    assert (found["layers"], found["sent_layers"]) == (3, 3)
+    assert dockerd.docker("inspect", "--format", "{{.Id}}", "images/y:image").strip() == found["image"]
