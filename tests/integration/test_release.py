@@ -76,6 +76,7 @@ def test_a_release_and_its_check_elsewhere(workspace: Workspace, registry: Regis
     again = workspace.doit("release", IMAGE, "--to", to)
     assert again.stdout.startswith(f"{IMAGE} is {to}@{digest}, as it was: there was nothing to do\n")
     assert workspace.read("release.json") == text
+    assert "bit 0, numerical 0, none 0, failed 0, skipped 0, verified before 5 in " in again.stderr
     assert {each.split()[0] for each in registry.requests()[asked:]} <= {"GET", "HEAD"}
     assert json.loads(workspace.doit("release", IMAGE, "--to", to, "--json").stdout)["sent"] == 0
 

@@ -51,11 +51,15 @@ OPT_REQUIRE = {
 
 @dataclass
 class Verification:
-    """What came of verifying a selection: by label what was found, why something failed, and why something was left out."""
+    """What came of verifying a selection: by label what was found, why something failed, and why something was left out.
+
+    ``before`` is how many were left out because they had been verified before.
+    """
 
     found: dict[Label, Verified] = field(default_factory=dict)
     failed: dict[Label, str] = field(default_factory=dict)
     skipped: dict[Label, str] = field(default_factory=dict)
+    before: int = 0
 
     def below(self, least: str) -> list[Label]:
         """The targets whose class is worse than ``least``."""
@@ -128,7 +132,8 @@ def verify_selection(
                     raise InvalidCommand(f"{label} {done.skipped[label]}")
             waiting = [label for label in actions if label not in done.skipped]
             if not again:
-                waiting = [label for label in waiting if not build.reproducibilities.get(build.last_key(label))]
+                unknown = [label for label in waiting if not build.reproducibilities.get(build.last_key(label))]
+                waiting, done.before = unknown, len(waiting) - len(unknown)
             _verify_all(build, waiting, processes, done, out)
         finally:
             build.close(args)
@@ -208,7 +213,8 @@ def summary_of(done: Verification, seconds: float) -> str:
     """The last line of a verification."""
     counts = Counter(each.reproducible for each in done.found.values())
     classes = ", ".join(f"{each} {counts[each]}" for each in CLASSES)
-    return f"{classes}, failed {len(done.failed)}, skipped {len(done.skipped)} in {seconds:.1f} s"
+    before = f", verified before {done.before}" if done.before else ""
+    return f"{classes}, failed {len(done.failed)}, skipped {len(done.skipped)}{before} in {seconds:.1f} s"
 
 
 def _as_json(done: Verification, seconds: float) -> Mapping[str, Any]:
