@@ -13,6 +13,7 @@ from dockerd import Engine, engine_or_skip
 from enginewright.rules.image import assemble
 from enginewright.rules.layer import write_layer
 from layers import layer_params
+from registries import Registry, running
 from throwaway import PYPROJECT, Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +51,13 @@ def built(checkout: Workspace) -> Path:
 def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A Docker Engine for the session, with nothing in it but what tests load."""
     yield from engine_or_skip(tmp_path_factory.mktemp("docker") / "engine")
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry without logins, for the tests of a file."""
+    with running(tmp_path_factory.mktemp("registry") / "registry") as started:
+        yield started
 
 
 @pytest.fixture

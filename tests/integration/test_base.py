@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,6 @@ oci_base(name="base", image=%r%s)
 files_layer(name="layer", files={"/above": "above.txt"})
 image(name="image", base=":base", layers=[":layer"])
 """
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with running(tmp_path_factory.mktemp("registry")) as started:
-        yield started
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from registries import Registry, running
+from registries import Registry
 from throwaway import Workspace
 
 BUILD = """
@@ -26,12 +25,6 @@ from enginewright import image, oci_base
 oci_base(name="base", image="%s")
 image(name="upper", base=":base", layers=["images/x:app"])
 """
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with running(tmp_path_factory.mktemp("registry")) as started:
-        yield started
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from registries import Registry, need, running
+from registries import Registry, need
 from throwaway import Workspace
 
 BUILD = """
@@ -24,12 +23,6 @@ image(name="tool", layers=[":low"])
 python_action(name="text", function="make.py:copy", inputs={"src": "high.txt"}, outputs={"out": "out.txt"})
 """
 LOW = 3 << 20
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with running(tmp_path_factory.mktemp("registry")) as started:
-        yield started
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import io
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,12 +25,6 @@ from scripted import Fault, Says, Server, proxied
 from throwaway import Workspace
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with running(tmp_path_factory.mktemp("registry")) as started:
-        yield started
 
 
 @pytest.fixture(autouse=True)

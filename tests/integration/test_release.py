@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from registries import Registry, need, running
+from registries import Registry, need
 from scanned import declare, write_database
 from throwaway import Workspace
 
@@ -24,12 +23,6 @@ sign(name="signed", subject=":image", attestations=[":provenance", ":sbom"], key
 """
 PASSWORD = "a password of the tests"
 TARGETS = {f"models/x:{name}" for name in ("onnx", "system", "python", "model", "image", "sbom", "provenance")}
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with running(tmp_path_factory.mktemp("registry") / "registry") as server:
-        yield server
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from enginewright.oci.layout import Descriptor
 from enginewright.oci.media import MANIFEST
 from enginewright.oci.registry.client import Client, Repository
 from enginewright.oci.registry.reference import Reference
-from registries import Registry, need, running
+from registries import Registry, need
 from throwaway import Workspace
 
 BUILD = """
@@ -29,12 +28,6 @@ provenance(name="provenance", subject=":image")
 sign(name="signed", subject=":image", attestations=[":provenance"], key="file:release.pem")
 """
 PASSWORD = "a password of the tests"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with running(tmp_path_factory.mktemp("registry") / "registry") as server:
-        yield server
 
 
 def make_key(folder: Path, name: str) -> None:
