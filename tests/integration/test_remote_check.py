@@ -55,6 +55,10 @@ def test_what_is_wrong_is_said(empty: Workspace, casd: cacheservers.Server) -> N
     assert "expected check" in empty.refuse("remote")
     steps = check(empty, f"--remote-cache=grpc://127.0.0.1:{cacheservers.free_port()}", code=1)
     assert list(steps) == ["settings", "reach"] and "cannot be reached" in steps["reach"][1]
+    for name in [name for name in empty.environment if name.startswith("AWS_")]:
+        del empty.environment[name]
+    steps = check(empty, "--remote-cache=s3://nowhere", code=1)
+    assert "there are no credentials: set AWS_ACCESS_KEY_ID" in steps["reach"][1]
     with proxy(casd.address, Faults(token="t")) as address:
         steps = check(empty, f"--remote-cache=grpc://{address}", code=1)
         assert "UNAUTHENTICATED" in steps["reach"][1] and "ENGINEWRIGHT_REMOTE_TOKEN" in steps["reach"][1]

@@ -19,6 +19,15 @@ from enginewright.remote.errors import RemoteError
 _PARTS = 4
 """Parts of a large object that are sent at a time."""
 
+_METADATA = "169.254.169.254"
+"""Who is asked for credentials when the environment has none: the cloud that this machine may be a part of."""
+
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+
 _KINDS = {"s3": "S3 bucket", "gs": "Google Cloud Storage bucket", "az": "Azure container", "file": "folder"}
 
 
@@ -87,6 +96,9 @@ class BucketObjects:
         except (PermissionDeniedError, UnauthenticatedError) as error:
             raise RemoteError(f"{self._address} does not allow {doing} {name}: {_first_line(error)}") from None
         except (BaseError, OSError, ValueError) as error:
+            if _METADATA in str(error) or "metadata.google.internal" in str(error):
+                variables = _CREDENTIALS[self._address.scheme]
+                raise RemoteError(f"{self._address}: there are no credentials: set {variables}") from None
             raise RemoteError(f"{self._address} failed while {doing} {name}: {_first_line(error)}", temporary=True) from None
 
 
