@@ -195,16 +195,7 @@ def test_an_output_that_the_cache_has_lost_is_made_here(workspace: Workspace, fo
     assert remote(elsewhere(workspace, "third"), option)[0].cached == ALL
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda data: bytes([data[0] ^ 1]) + data[1:],
-        lambda data: data[:-1],
-        lambda data: data + b"\n",
-        lambda data: b"",
-    ],
-    ids=["other", "fewer", "more", "none"],
-)
+@pytest.mark.parametrize("spoil", [lambda data: bytes([data[0] ^ 1]) + data[1:], lambda data: data[:-1]], ids=["other", "fewer"])
 def test_other_bytes_are_refused_and_said_once_and_put_right(workspace: Workspace, folder: Path, spoil: Callable[[bytes], bytes]) -> None:
     option = f"--remote-cache=file://{folder}"
     remote(workspace, option)

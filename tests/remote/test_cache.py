@@ -37,7 +37,7 @@ class Failing(ObjectCache):
 
 @pytest.fixture
 def adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Failing:
-    monkeypatch.setattr("enginewright.remote.cache._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("enginewright.remote.attempts._FIRST_PAUSE", 0.001)
     return Failing(tmp_path / "shared")
 
 
@@ -132,7 +132,7 @@ def test_a_cache_that_is_gone_is_given_up_and_that_is_said_once(open_cache: Open
     adapter.errors = temporary(100)
     for _ in range(5):
         assert cache.get_result(ACTION, []) is None
-    assert adapter.calls == 4
+    assert adapter.calls == 5
     assert told == ["it hiccups; the build goes on without the remote cache"]
 
 
@@ -160,7 +160,7 @@ def test_trouble_with_one_that_is_required_is_an_error_from_then_on(open_cache: 
     for _ in range(2):
         with pytest.raises(WorkspaceError, match=r"it hiccups \(--remote-required\)"):
             cache.get_result(ACTION, [])
-    assert (adapter.calls, told) == (4, [])
+    assert (adapter.calls, told) == (5, [])
 
 
 def test_one_that_is_not_there_at_the_start(open_cache: Open, adapter: Failing, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,14 +16,17 @@ _FIRST_PAUSE = 0.1
 """Seconds before the second attempt, more or less; each further pause is twice as long."""
 
 
-def persistently(call: Callable[[], T]) -> T:
-    """The value of a call, made several times if need be. Raises the RemoteError of the last attempt, or one that is not temporary."""
+def persistently(call: Callable[[], T], still: Callable[[], bool] = lambda: True) -> T:
+    """The value of a call, made several times if need be, for as long as ``still`` says so.
+
+    Raises the RemoteError of the last attempt, or one that is not temporary.
+    """
     pause = _FIRST_PAUSE
     for _ in range(_ATTEMPTS - 1):
         try:
             return call()
         except RemoteError as error:
-            if not error.temporary:
+            if not error.temporary or not still():
                 raise
         time.sleep(pause * random.uniform(0.5, 1.5))
         pause *= 2

@@ -6,9 +6,7 @@ Whatever goes wrong with it, the build goes on without it; each kind of trouble 
 from __future__ import annotations
 
 import hashlib
-import random
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,14 +16,11 @@ from typing import BinaryIO, TypeVar
 
 from enginewright.errors import WorkspaceError
 from enginewright.remote.adapter import SMALL, Adapter
+from enginewright.remote.attempts import persistently
 from enginewright.remote.digest import Digest
 from enginewright.remote.errors import RemoteError, WrongBytesError
 
 T = TypeVar("T")
-
-_ATTEMPTS = 4
-_FIRST_PAUSE = 0.1
-"""Seconds before the second attempt of a call, more or less; each further pause is twice as long."""
 
 _AHEAD = 8
 """Pieces of a blob that have come, and have yet to be hashed and written, at most."""
@@ -73,7 +68,7 @@ class SharedCache:
     def reach(self) -> str:
         """Say what the server is, or give it up at once. Raises WorkspaceError when it is required."""
         try:
-            return self._persist(self._adapter.describe)
+            return persistently(self._adapter.describe)
         except RemoteError as error:
             self._give_up(str(error))
             return ""
@@ -211,7 +206,7 @@ class SharedCache:
         if self.lost:
             return otherwise
         try:
-            value = self._persist(call)
+            value = persistently(call, lambda: not self.lost)
         except WrongBytesError:
             raise
         except RemoteError as error:
@@ -219,19 +214,6 @@ class SharedCache:
             return otherwise
         self._failures = 0
         return value
-
-    def _persist(self, call: Callable[[], T]) -> T:
-        """The value of a call, made several times if need be. Raises the RemoteError of the last attempt, or one that will stay."""
-        pause = _FIRST_PAUSE
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return call()
-            except RemoteError as error:
-                if self.lost or not error.temporary:
-                    raise
-            time.sleep(pause * random.uniform(0.5, 1.5))
-            pause *= 2
-        return call()
 
     def _failed(self, error: RemoteError) -> None:
         if self.lost:  # by another call, meanwhile
