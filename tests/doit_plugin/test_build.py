@@ -103,7 +103,11 @@ def test_json_has_a_record_for_each_action(workspace: Workspace) -> None:
     assert found["seconds"] > 0
     first, second = found["actions"]
     assert (first["label"], second["label"]) == (A, B)
-    assert first.keys() == second.keys() == {"label", "mnemonic", "status", "log", "key", "seconds", "peak_rss", "sandbox", "outputs"}
+    assert (
+        first.keys()
+        == second.keys()
+        == {"label", "mnemonic", "status", "log", "key", "seconds", "peak_rss", "sandbox", "executor", "host", "outputs"}
+    )
     assert (second["mnemonic"], second["status"], second["seconds"] > 0, second["peak_rss"] > 2**20) == (
         "PythonAction",
         "built",
