@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -21,9 +19,6 @@ from enginewright.remote.digest import Digest
 from enginewright.remote.errors import RemoteError, WrongBytesError
 
 T = TypeVar("T")
-
-_AHEAD = 8
-"""Pieces of a blob that have come, and have yet to be hashed and written, at most."""
 
 _PATIENCE = 3
 """Calls that failed one after the other, all their attempts, after which the cache is given up."""
@@ -116,29 +111,19 @@ class SharedCache:
 
     def _read(self, blob: Digest, file: BinaryIO, update: Callable[[bytes], object]) -> bool:
         state, size = hashlib.sha256(), 0
-        behind: deque[Future[None]] = deque()
-
-        def keep(data: bytes) -> None:
-            state.update(data)
-            update(data)
-            rest = memoryview(data)
-            while rest:
-                rest = rest[file.write(rest) :]
 
         def sink(data: bytes) -> None:
             nonlocal size
             size += len(data)
             if size > blob.size:
                 raise WrongBytesError(f"more bytes than those of {blob}")
-            behind.append(writer.submit(keep, data))
-            if len(behind) > _AHEAD:
-                behind.popleft().result()
+            state.update(data)
+            update(data)
+            rest = memoryview(data)
+            while rest:  # unbuffered, and so it may write less than it is given
+                rest = rest[file.write(rest) :]
 
-        # Hashing and writing lets go of the interpreter's lock: the next bytes come meanwhile.
-        with ThreadPoolExecutor(1) as writer:
-            found = self._adapter.read(blob, sink)
-            for each in behind:
-                each.result()
+        found = self._adapter.read(blob, sink)
         with self._lock:
             self.traffic.blobs_down += found
             self.traffic.bytes_down += size
