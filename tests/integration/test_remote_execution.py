@@ -254,6 +254,18 @@ def test_no_server(remote: Callable[..., Workspace]) -> None:
     assert "ERROR: models/x:far needs a GPU of architecture sm_75" in named and "; grpc://127.0.0.1:9 is not there" in named
 
 
+def test_inputs_that_the_storage_has_need_not_come_here(remote: Callable[..., Workspace], tmp_path: Path) -> None:
+    first = remote('{"gpu": "sm_75"}')
+    first.build()
+    fresh = first.clone(tmp_path / "fresh", tmp_path / "fresh-store")
+    fresh.write({"models/x/BUILD.py": BUILD % '{"gpu": "sm_75"}, params={"times": 2}'})
+    assert fresh.build("models/x:far").built == {"models/x:far"}
+    assert not (fresh.root / "build/models/x/a/a.txt").exists()
+    assert fresh.read("build/models/x/far/far.txt") == 2 * first.read("models/x/in.txt")
+    assert fresh.build("models/x:far").built == set()
+    assert fresh.build().built == {"models/x:b"}
+
+
 def test_no_server_that_is_required(remote: Callable[..., Workspace]) -> None:
     said = remote('{"gpu": "sm_75"}', executor="grpc://127.0.0.1:9").refuse("build", "--remote-required")
     assert "grpc://127.0.0.1:9 cannot be reached" in said and said.endswith("(--remote-required)")

@@ -306,13 +306,14 @@ class Build:
         with self._work() as worker:
             began = self._draft.elapsed()
             try:
-                self._absent.bring_inputs(target, self._make_again)
                 elsewhere = self._placement.remote(target)
+                there = self._run(target, worker, elsewhere) if elsewhere is not None else None
+                if there is None:
+                    self._absent.bring_inputs(target, self._make_again)
             except (ActionError, DeclarationError, WorkspaceError, OSError) as error:
                 self.outcomes[label] = outcome = self._failed(target, error)
                 self._draft.enter(str(label), outcome.status.value, "", None, self.previous_key(label), began, worker, outcome.reason, None)
                 return outcome
-            there = self._run(target, worker, elsewhere) if elsewhere is not None else None
         self.outcomes[label] = there or self._run_here(target)
         return self.outcomes[label]
 
@@ -385,7 +386,15 @@ class Build:
             material = self._materials.of(target, inputs)
             key = material.key()
             running = (
-                elsewhere.run(label, target.action, key, material, inputs, self.log(label))
+                elsewhere.run(
+                    label,
+                    target.action,
+                    key,
+                    material,
+                    inputs,
+                    self.log(label),
+                    lambda: self._absent.bring_inputs(target, self._make_again),
+                )
                 if elsewhere is not None
                 else self._running_here(target, previous, key, material, inputs)
             )
@@ -401,7 +410,8 @@ class Build:
                     if elsewhere is None or not elsewhere.shares:
                         self.sharing.offer(label, target.action, material, inputs, result)
             self._snapshot.set_target(str(label), Built(key, digests))
-            self._snapshot.linked(path for artifact in target.action.inputs.values() for path in self._outputs.files(artifact))
+            if elsewhere is None:
+                self._snapshot.linked(path for artifact in target.action.inputs.values() for path in self._outputs.files(artifact))
             outcome = Outcome(label, Status.BUILT, key=key, seconds=result.seconds, host=result.host if elsewhere is not None else "")
         except Unavailable as problem:
             if not (unmet := self._placement.retreat(target)):

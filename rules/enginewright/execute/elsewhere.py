@@ -160,7 +160,16 @@ class Elsewhere:
         return self._problem
 
     @contextmanager
-    def run(self, label: Label, action: Action, key: str, material: Material, inputs: Mapping[str, Input], log: Path) -> Iterator[Result]:
+    def run(
+        self,
+        label: Label,
+        action: Action,
+        key: str,
+        material: Material,
+        inputs: Mapping[str, Input],
+        log: Path,
+        bring: Callable[[], None],
+    ) -> Iterator[Result]:
         """As `enginewright.execute.remote.RemoteExecutor.run`, once ``problem`` has been found empty.
 
         Raises Unavailable when the action did not run; WorkspaceError when the executor cannot be reached any more and must be.
@@ -170,7 +179,7 @@ class Elsewhere:
 
         assert self._executor is not None
         try:
-            with self._executor.run(label, action, key, material, inputs, log) as result:
+            with self._executor.run(label, action, key, material, inputs, log, bring) as result:
                 yield result
         except GaveUpError as error:
             raise Unavailable(str(error)) from None

@@ -63,11 +63,21 @@ class RemoteExecutor:
         self._patience = patience
 
     @contextmanager
-    def run(self, label: Label, action: Action, key: str, material: Material, inputs: Mapping[str, Input], log: Path) -> Iterator[Result]:
+    def run(
+        self,
+        label: Label,
+        action: Action,
+        key: str,
+        material: Material,
+        inputs: Mapping[str, Input],
+        log: Path,
+        bring: Callable[[], None],
+    ) -> Iterator[Result]:
         """Run an action and store its outputs, which nobody takes out of the store before the context is left.
 
         Raises ActionError with the reason when it fails; RemoteError when the executor fails, and the action might be run elsewhere.
-        What it prints goes to ``log``. ``key`` is that of ``material``.
+        What it prints goes to ``log``. ``key`` is that of ``material``. Inputs need not lie on this machine as long as the storage has
+        them; ``bring`` is called when it has not, and puts them where they are to lie, or raises ActionError.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
         properties = platform_properties(action.requires, self._properties)
@@ -76,7 +86,7 @@ class RemoteExecutor:
             sources = self._sharing.sources(action, inputs)
         except ValueError as error:
             raise ActionError(str(error)) from None
-        executed = self._execute(remote, sources, properties)
+        executed = self._execute(remote, sources, properties, bring)
         log.write_bytes(self._printed(executed.stdout))
         reason = ""
         if executed.late or executed.result.exit_code:
@@ -99,11 +109,13 @@ class RemoteExecutor:
         self._storage.close()
         self._store.close()
 
-    def _execute(self, action: RemoteAction, sources: Mapping[Digest, Path], properties: Mapping[str, str]) -> Executed:
+    def _execute(
+        self, action: RemoteAction, sources: Mapping[Digest, Path], properties: Mapping[str, str], bring: Callable[[], None]
+    ) -> Executed:
         """Have an action run, with all that it needs in the executor's storage, which may lose some of it again at any time."""
         use_cached = True
         for attempt in range(_ATTEMPTS):
-            persistently(lambda: self._upload(action, sources))
+            persistently(lambda: self._upload(action, sources, bring))
             try:
                 executed = self._execution.run(action.digest, self._patience, use_cached)
             except InputsMissingError:
@@ -117,8 +129,10 @@ class RemoteExecutor:
             use_cached = False  # some executors keep what failed, too
         raise GaveUpError(f"{self.name} gives an old failure for the result, however often it is asked to run the action")
 
-    def _upload(self, action: RemoteAction, sources: Mapping[Digest, Path]) -> None:
+    def _upload(self, action: RemoteAction, sources: Mapping[Digest, Path], bring: Callable[[], None]) -> None:
         missing = self._storage.missing({*action.messages, *sources})
+        if not all(sources[digest].exists() for digest in missing - action.messages.keys()):
+            bring()
         small = {digest: action.messages[digest] for digest in missing & action.messages.keys()}
         for digest in missing - small.keys():
             if digest.size <= SMALL:
