@@ -333,7 +333,7 @@ def test_the_same_action_of_several_builds_runs_once(remote: Callable[..., Works
 
 
 def test_check_says_which_workers_there_are_for_the_targets(remote: Callable[..., Workspace]) -> None:
-    workspace = remote('{"gpu": "sm_75"}, packages=["xxhash"]')
+    workspace = remote('{"gpu": "sm_75"}, packages=["xxhash"]', queue_timeout="60")
     steps = json.loads(workspace.doit("remote", "check", "--json").stdout)["steps"]
     told = {step["text"].partition(": ")[0]: step["text"] for step in steps if step["name"] == "worker"}
     assert set(told) == {"any worker", "gpu-arch=sm_75"}
@@ -341,7 +341,7 @@ def test_check_says_which_workers_there_are_for_the_targets(remote: Callable[...
 
 
 def test_check_says_what_is_wrong_with_workers(remote: Callable[..., Workspace]) -> None:
-    workspace = remote('{"gpu": "sm_75"}, packages=["xxhash"]', workers="['workers.json']")
+    workspace = remote('{"gpu": "sm_75"}, packages=["xxhash"]', workers="['workers.json']", queue_timeout="60")
     described = workspace.doit("remote", "describe", "--property=gpu-arch=sm_75").stdout
     workspace.write({"workers.json": re.sub(r'"xxhash": "[^"]*"', '"xxhash": "0.1"', described)})
     done = workspace.doit("remote", "check", code=1)

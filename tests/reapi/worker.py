@@ -207,7 +207,8 @@ class Running:
 def main(server: str, name: str, folder: str, path: str, *properties: str) -> None:
     """Take leases until this process is killed."""
     below = Path(folder)
-    channel = grpc.insecure_channel(server, options=[("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 1)])
+    options = [("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 1), ("grpc.max_reconnect_backoff_ms", 1000)]
+    channel = grpc.insecure_channel(server, options=options)
     grpc.channel_ready_future(channel).result(timeout=60)
     bots = bots_pb2_grpc.BotsStub(channel)
     blobs = Blobs(channel, below / "blobs")
