@@ -42,13 +42,14 @@ def engine() -> Iterator[reapi.Engine]:
 
 @pytest.fixture
 def other(engine: reapi.Engine) -> Iterator[reapi.Engine]:
-    """The engine, with its server running and both workers at the end, whatever became of them."""
+    """The engine, with its server running and both workers started anew at the end, whatever became of them."""
     yield engine
+    for worker in engine.workers.values():
+        worker.kill()
     if engine.process.poll() is not None:
         engine.start()
     for worker in engine.workers.values():
-        if worker.process.poll() is not None:
-            worker.start()
+        worker.start()
 
 
 @pytest.fixture
@@ -218,21 +219,6 @@ def test_a_distribution_that_only_workers_have(remote: Callable[..., Workspace])
     assert "'tensorrt' is not installed" in reason  # on the worker: here its key could be told
 
 
-def test_a_worker_that_dies_is_replaced_by_another(remote: Callable[..., Workspace], other: reapi.Engine, gate: Gate) -> None:
-    workspace, before = remote(*gate.build, execution="models/x:far=always"), unfinished(other)
-    running = workspace.start("build", "--json")
-    gate.wait()
-    (span,) = unfinished(other) - before
-    first = next(worker for worker in other.workers.values() if span in worker.ran())
-    first.kill()
-    gate.open()
-    _, err = running.communicate(timeout=100)
-    assert running.returncode == 0, err
-    second = next(worker for worker in other.workers.values() if worker is not first)
-    assert second.ran()[-1].action == span.action
-    assert workspace.read("build/models/x/b/b.txt") == workspace.read("models/x/in.txt")
-
-
 def test_ctrl_c_calls_off_what_runs_there(remote: Callable[..., Workspace], engine: reapi.Engine, gate: Gate) -> None:
     workspace, before = remote(*gate.build, execution="models/x:far=always"), unfinished(engine)
     running = workspace.start("build")
@@ -293,33 +279,6 @@ def test_bytes_that_are_not_those_of_the_result_are_refused(remote: Callable[...
     assert workspace.read("build/models/x/b/b.txt") == workspace.read("models/x/in.txt")
 
 
-def test_a_server_that_goes_away_for_good(remote: Callable[..., Workspace], other: reapi.Engine, gate: Gate) -> None:
-    workspace = remote(*gate.build, execution="models/x:far=always")
-    running = workspace.start("build", "--json")
-    gate.wait()
-    other.stop()
-    gate.open()
-    out, err = running.communicate(timeout=100)
-    assert running.returncode == 0, err
-    assert err.count("what this machine can run is run here") == 1
-    (record,) = (each for each in json.loads(out)["actions"] if each["label"] == "models/x:far")
-    assert not record["executor"]
-    assert workspace.read("build/models/x/b/b.txt") == workspace.read("models/x/in.txt")
-
-
-def test_a_server_that_is_started_anew_goes_on_with_what_it_had(remote: Callable[..., Workspace], other: reapi.Engine, gate: Gate) -> None:
-    workspace = remote(*gate.build, execution="models/x:far=always")
-    running = workspace.start("build")
-    gate.wait()
-    other.stop()
-    other.start()
-    gate.open()
-    out, err = running.communicate(timeout=100)
-    assert running.returncode == 0, out + err
-    assert "WARNING" not in err
-    assert workspace.read("build/models/x/b/b.txt") == workspace.read("models/x/in.txt")
-
-
 def test_the_same_action_of_several_builds_runs_once(remote: Callable[..., Workspace], engine: reapi.Engine, tmp_path: Path) -> None:
     first = remote("{}", execution="always")
     workspaces = [first, *(first.clone(tmp_path / f"clone-{i}", tmp_path / f"store-{i}") for i in range(3))]
@@ -363,3 +322,45 @@ def test_burst_benchmark_runs_and_meets_its_targets(engine: reapi.Engine, tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [row for table in json.loads(out.read_text())["tables"] for row in table["rows"]]
     assert len(rows) >= 5 and all(row["met"] is not False for row in rows), done.stdout
+
+
+def test_a_worker_that_dies_is_replaced_by_another(remote: Callable[..., Workspace], other: reapi.Engine, gate: Gate) -> None:
+    workspace, before = remote(*gate.build, execution="models/x:far=always"), unfinished(other)
+    running = workspace.start("build", "--json")
+    gate.wait()
+    (span,) = unfinished(other) - before
+    first = next(worker for worker in other.workers.values() if span in worker.ran())
+    first.kill()
+    gate.open()
+    _, err = running.communicate(timeout=100)
+    assert running.returncode == 0, err
+    second = next(worker for worker in other.workers.values() if worker is not first)
+    assert second.ran()[-1].action == span.action
+    assert workspace.read("build/models/x/b/b.txt") == workspace.read("models/x/in.txt")
+
+
+def test_a_server_that_goes_away_for_good(remote: Callable[..., Workspace], other: reapi.Engine, gate: Gate) -> None:
+    workspace = remote(*gate.build, execution="models/x:far=always")
+    running = workspace.start("build", "--json")
+    gate.wait()
+    other.stop()
+    gate.open()
+    out, err = running.communicate(timeout=100)
+    assert running.returncode == 0, err
+    assert err.count("what this machine can run is run here") == 1
+    (record,) = (each for each in json.loads(out)["actions"] if each["label"] == "models/x:far")
+    assert not record["executor"]
+    assert workspace.read("build/models/x/b/b.txt") == workspace.read("models/x/in.txt")
+
+
+def test_a_server_that_is_started_anew_goes_on_with_what_it_had(remote: Callable[..., Workspace], other: reapi.Engine, gate: Gate) -> None:
+    workspace = remote(*gate.build, execution="models/x:far=always")
+    running = workspace.start("build")
+    gate.wait()
+    other.stop()
+    other.start()
+    gate.open()
+    out, err = running.communicate(timeout=100)
+    assert running.returncode == 0, out + err
+    assert "WARNING" not in err
+    assert workspace.read("build/models/x/b/b.txt") == workspace.read("models/x/in.txt")
