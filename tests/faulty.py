@@ -15,10 +15,12 @@ import grpc
 
 @dataclass
 class Faults:
-    """What goes wrong. ``fails`` is asked of each call, by its method's name and its number, whether it fails; ``delay`` is how many
-    seconds answers take; ``mangle`` changes a serialised answer, given with its method's name. ``token`` is what clients must show."""
+    """What goes wrong. ``fails`` is asked of each call, by its method's name and its number, whether it fails, and with ``code``;
+    ``delay`` is how many seconds answers take; ``mangle`` changes a serialised answer, given with its method's name. ``token`` is what
+    clients must show."""
 
     fails: Callable[[str, int], bool] = lambda method, number: False
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
     delay: float = 0.0
     mangle: Callable[[str, bytes], bytes] = lambda method, data: data
     token: str = ""
@@ -45,7 +47,7 @@ class _Proxy(grpc.GenericRpcHandler):  # type: ignore[misc]
         if self._faults.delay:
             time.sleep(self._faults.delay)
         if self._faults.fails(method, number):
-            context.abort(grpc.StatusCode.UNAVAILABLE, "a fault that was asked for")
+            context.abort(self._faults.code, "a fault that was asked for")
         try:
             for answer in self._channel.stream_stream(path)(requests):
                 yield self._faults.mangle(method, answer)

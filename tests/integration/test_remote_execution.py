@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from faulty import Faults, proxy
@@ -265,6 +266,25 @@ def test_calls_that_fail_are_made_again(remote: Callable[..., Workspace], engine
     assert report.built == {"models/x:a", "models/x:far", "models/x:b"}
     assert sum(faults.calls.values()) > 10 and "WARNING" not in report.text
     assert workspace.read("build/models/x/b/b.txt") == workspace.read("models/x/in.txt")
+
+
+def test_an_executor_that_is_full_is_asked_again(remote: Callable[..., Workspace], engine: reapi.Engine) -> None:
+    # More often than a call is made that fails for another reason.
+    full = {"FindMissingBlobs": 6, "Execute": 1}
+    faults = Faults(code=grpc.StatusCode.RESOURCE_EXHAUSTED)
+    faults.fails = lambda method, number: faults.calls[method] <= full.get(method, 0)
+    with proxy(engine.address, faults) as address:
+        workspace = remote('{"gpu": "sm_75"}', executor=f"grpc://{address}")
+        report = workspace.build()
+    assert report.built == {"models/x:a", "models/x:far", "models/x:b"} and "WARNING" not in report.text
+    assert all(faults.calls[method] > times for method, times in full.items())
+
+
+def test_an_executor_that_stays_full_counts_as_one_without_workers(remote: Callable[..., Workspace], engine: reapi.Engine) -> None:
+    faults = Faults(fails=lambda method, number: method == "Execute", code=grpc.StatusCode.RESOURCE_EXHAUSTED)
+    with proxy(engine.address, faults) as address:
+        workspace = remote('{"gpu": "sm_75"}', executor=f"grpc://{address}", queue_timeout="1")
+        assert "no worker of the remote executor took it in 1 s" in refusal(workspace)
 
 
 def test_bytes_that_are_not_those_of_the_result_are_refused(remote: Callable[..., Workspace], engine: reapi.Engine) -> None:

@@ -21,7 +21,7 @@ from enginewright.graph.action import Action
 from enginewright.graph.key import Material
 from enginewright.graph.label import Label
 from enginewright.remote.adapter import SMALL, Adapter
-from enginewright.remote.attempts import persistently
+from enginewright.remote.attempts import patiently
 from enginewright.remote.digest import Digest
 from enginewright.remote.errors import WrongBytesError
 from enginewright.remote.execution import Executed, Execution, GaveUpError, InputsMissingError, NoWorkerError, Printed
@@ -61,6 +61,7 @@ class RemoteExecutor:
         self._properties = properties
         self._timeout = timeout
         self._patience = patience
+        self._stopped = threading.Event()
 
     @contextmanager
     def run(
@@ -101,6 +102,7 @@ class RemoteExecutor:
 
     def stop(self) -> None:
         """Call off what runs, and start nothing more."""
+        self._stopped.set()
         self._execution.stop()
 
     def close(self) -> None:
@@ -115,7 +117,7 @@ class RemoteExecutor:
         """Have an action run, with all that it needs in the executor's storage, which may lose some of it again at any time."""
         use_cached = True
         for attempt in range(_ATTEMPTS):
-            persistently(lambda: self._upload(action, sources, bring))
+            patiently(lambda: self._upload(action, sources, bring), self._stopped)
             try:
                 executed = self._execution.run(action.digest, self._patience, use_cached)
             except InputsMissingError:
@@ -180,7 +182,7 @@ class RemoteExecutor:
                 self._read(Digest(file.strong, file.size), keep)
 
         try:
-            persistently(fetch)
+            patiently(fetch, self._stopped)
             if local.hexdigest() != file.digest:
                 raise ActionError(f"the record that {self.name} gave misnames {file.path or 'an output'}")
             self._store.add_file(place, file.digest, file.executable)
@@ -196,7 +198,7 @@ class RemoteExecutor:
             self._read(digest, parts.append)
             return b"".join(parts)
 
-        return persistently(fetch) if digest.size else b""
+        return patiently(fetch, self._stopped) if digest.size else b""
 
     def _read(self, digest: Digest, into: Callable[[bytes], object]) -> None:
         """Fetch bytes, and check them. Raises RemoteError when they are gone, WrongBytesError when they are others."""

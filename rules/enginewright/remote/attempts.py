@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,6 +15,9 @@ T = TypeVar("T")
 _ATTEMPTS = 5
 _FIRST_PAUSE = 0.1
 """Seconds before the second attempt, more or less; each further pause is twice as long."""
+
+_TURN = 4.0
+"""Seconds, more or less, after which a server that is full is asked again."""
 
 
 def persistently(call: Callable[[], T], still: Callable[[], bool] = lambda: True) -> T:
@@ -31,3 +35,21 @@ def persistently(call: Callable[[], T], still: Callable[[], bool] = lambda: True
         time.sleep(pause * random.uniform(0.5, 1.5))
         pause *= 2
     return call()
+
+
+def patiently(call: Callable[[], T], stopped: threading.Event) -> T:
+    """The value of a call to a server that works off a queue: while it is full it is asked again, until ``stopped`` is set.
+
+    Raises as `persistently` does.
+    """
+    while True:
+        try:
+            return persistently(call, lambda: not stopped.is_set())
+        except RemoteError as error:
+            if not error.full or await_turn(stopped):
+                raise
+
+
+def await_turn(stopped: threading.Event) -> bool:
+    """Wait before a server that is full is asked again; whether ``stopped`` was set meanwhile."""
+    return stopped.wait(_TURN * random.uniform(0.5, 1.5))

@@ -81,7 +81,8 @@ class Connection:
         if code is grpc.StatusCode.UNAVAILABLE:
             return RemoteError(f"{self.address} cannot be reached, while {doing}: {details}", temporary=True)
         hint = f"; {_HINTS[code]}" if code in _HINTS else ""
-        return RemoteError(f"{self.address} answered {code.name} while {doing}: {details}{hint}", temporary=code in _TEMPORARY)
+        message = f"{self.address} answered {code.name} while {doing}: {details}{hint}"
+        return RemoteError(message, temporary=code in _TEMPORARY, full=code is grpc.StatusCode.RESOURCE_EXHAUSTED)
 
     def close(self) -> None:
         """Close the channel; what is under way on it fails."""

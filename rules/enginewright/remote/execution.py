@@ -19,7 +19,7 @@ from buildgrid.common.protos.google.rpc import code_pb2, error_details_pb2, stat
 from google.protobuf.message import DecodeError
 
 from enginewright.errors import ActionError
-from enginewright.remote.attempts import persistently
+from enginewright.remote.attempts import await_turn, persistently
 from enginewright.remote.channel import Connection
 from enginewright.remote.digest import Digest
 from enginewright.remote.errors import RemoteError
@@ -100,8 +100,8 @@ class Execution:
     def run(self, action: Digest, patience: float | None = None, use_cached: bool = True) -> Executed:
         """Have an action run whose blobs are all in the executor's storage, and wait for its end.
 
-        ``patience`` is for how many seconds it may wait for a worker. When the same action is under way already, for whomever, the
-        executor gives that one's result.
+        ``patience`` is for how many seconds it may wait for a worker, or for room at an executor that is full. When the same action is
+        under way already, for whomever, the executor gives that one's result.
 
         Raises RemoteError when the executor cannot be reached any more; GaveUpError; InputsMissingError; ActionError when the executor
         refuses the action, no worker takes it in time, or `stop` is called.
@@ -120,10 +120,13 @@ class Execution:
                 problem = RemoteError(f"{self._connection.address} ended the stream of an action without a result", temporary=True)
             except grpc.RpcError as error:
                 self._refuse_if_stopped(name)
-                if waiting.in_vain:
+                if waiting.in_vain or waiting.over:
                     self._cancel(name)
                     raise NoWorkerError(f"no worker of the remote executor took it in {patience:g} s") from None
                 name, problem = self._lost(error, name)
+            if problem.full:
+                await_turn(self._stopped)
+                continue
             if attempt == len(_PAUSES):
                 raise problem
             self._stopped.wait(_PAUSES[attempt])
@@ -219,6 +222,11 @@ class _Waiting:
         self.in_vain = False
         self._until = None if patience is None else time.monotonic() + patience
         self._timer: threading.Timer | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up."""
+        return self._until is not None and time.monotonic() >= self._until
 
     @contextmanager
     def watch(self, call: Any) -> Iterator[None]:
