@@ -1,6 +1,6 @@
 """A burst of commits: what becomes of many builds that are submitted at once to an executor with two workers.
 
-    python benchmarks/burst.py [--quick] [--json FILE]
+    python benchmarks/burst.py [--quick] [--json FILE] [--builds N]
 
 Each build is a `doit build` of its own, in a clone with a store of its own, of actions that two GPUs of different architectures are
 needed for, half of them each. One action of a build is its own, as of a commit; the others are those of all builds. The engine is the
@@ -90,8 +90,10 @@ def failures(running: Sequence[subprocess.Popen[bytes]], roots: Sequence[Path]) 
 
 def main() -> None:
     """Measure, print, and write."""
-    options = parser("A burst of builds submitted at once to an executor with two workers.").parse_args()
-    builds, actions = (6, 5) if options.quick else (200, 20)
+    offered = parser("A burst of builds submitted at once to an executor with two workers.")
+    offered.add_argument("--builds", type=int, metavar="N", default=200, help="how many, each of 20 actions [default: %(default)s]")
+    options = offered.parse_args()
+    builds, actions = (6, 5) if options.quick else (options.builds, 20)
     if why := reapi.missing():
         sys.exit(why)
     distinct = builds + actions - 1

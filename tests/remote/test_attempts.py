@@ -27,6 +27,7 @@ class Server:
 
 
 FULL = RemoteError("full", temporary=True, full=True)
+SLOW = RemoteError("slow", slow=True)
 FAULT = RemoteError("fault", temporary=True)
 
 
@@ -45,7 +46,13 @@ def test_a_server_that_is_full_is_asked_until_it_has_room() -> None:
     assert attempts.patiently(Server(*[FULL] * 50), threading.Event()) == "answer"
 
 
-def test_patience_is_for_what_is_full_alone() -> None:
+def test_a_server_that_is_slow_is_asked_some_times() -> None:
+    assert attempts.patiently(Server(*[SLOW, FULL] * 9), threading.Event()) == "answer"
+    with pytest.raises(RemoteError, match="slow"):
+        attempts.patiently(Server(*[SLOW, FULL] * 10), threading.Event())
+
+
+def test_other_faults_do_not_ask_for_patience() -> None:
     with pytest.raises(RemoteError, match="fault"):
         attempts.patiently(Server(FULL, *[FAULT] * 4), threading.Event())
 

@@ -19,6 +19,9 @@ _FIRST_PAUSE = 0.1
 _TURN = 4.0
 """Seconds, more or less, after which a server that is full is asked again."""
 
+_SLOW = 10
+"""How often a call to a server that works off a queue may take too long."""
+
 
 def persistently(call: Callable[[], T], still: Callable[[], bool] = lambda: True) -> T:
     """The value of a call, made several times if need be, for as long as ``still`` says so.
@@ -38,15 +41,18 @@ def persistently(call: Callable[[], T], still: Callable[[], bool] = lambda: True
 
 
 def patiently(call: Callable[[], T], stopped: threading.Event) -> T:
-    """The value of a call to a server that works off a queue: while it is full it is asked again, until ``stopped`` is set.
+    """The value of a call to a server that works off a queue, and has nobody to stand in for it.
 
+    While it is full it is asked again, until ``stopped`` is set, and when it is slow, as one is that is flooded, several times.
     Raises as `persistently` does.
     """
+    slow = 0
     while True:
         try:
             return persistently(call, lambda: not stopped.is_set())
         except RemoteError as error:
-            if not error.full or await_turn(stopped):
+            slow += error.slow
+            if not (error.full or error.slow) or slow == _SLOW or await_turn(stopped):
                 raise
 
 
