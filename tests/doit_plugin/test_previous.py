@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from enginewright.doit_plugin.session import open_build
-from enginewright.execute.build import Status
+from enginewright.execute.outcome import Status
 from enginewright.graph.label import Label
 from throwaway import Workspace
 

@@ -13,8 +13,9 @@ from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.build import BuildCommand
 from enginewright.doit_plugin.session import foresee, open_build, select
-from enginewright.execute.build import Build, Status
+from enginewright.execute.build import Build
 from enginewright.execute.memory import open_snapshot
+from enginewright.execute.outcome import Status
 from enginewright.graph.label import Label
 
 

@@ -26,8 +26,9 @@ from enginewright.doit_plugin.reporter import BuildReporter, describe
 from enginewright.doit_plugin.session import lock, open_build, select, user_errors
 from enginewright.doit_plugin.units import show_size
 from enginewright.errors import in_words
-from enginewright.execute.build import Build, Outcome, Status
+from enginewright.execute.build import Build
 from enginewright.execute.memory import STATE
+from enginewright.execute.outcome import Outcome, Status
 from enginewright.graph.label import Label
 from enginewright.store.snapshot import Snapshot
 

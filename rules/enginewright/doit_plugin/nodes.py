@@ -13,7 +13,8 @@ from doit.exceptions import InvalidTask, TaskFailed
 from doit.task import Task
 
 from enginewright.errors import DeclarationError, WorkspaceError
-from enginewright.execute.build import Build, Outcome, Status
+from enginewright.execute.build import Build
+from enginewright.execute.outcome import Outcome, Status
 from enginewright.graph.dag import Target
 from enginewright.graph.label import Label
 

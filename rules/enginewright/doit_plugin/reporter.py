@@ -11,7 +11,7 @@ from doit.reporter import ConsoleReporter
 
 from enginewright.doit_plugin.nodes import Node
 from enginewright.doit_plugin.progress import Colour, Progress, is_live
-from enginewright.execute.build import Outcome, Status
+from enginewright.execute.outcome import Outcome, Status
 
 _WORDS = {Status.BUILT: "built", Status.CACHED: "cached", Status.SKIPPED: "skipped", Status.FAILED: "FAILED"}
 _COLOURS = {Status.BUILT: Colour.GREEN, Status.CACHED: Colour.CYAN, Status.SKIPPED: Colour.YELLOW, Status.FAILED: Colour.RED}

@@ -18,9 +18,10 @@ from enginewright.doit_plugin.executor import open_elsewhere
 from enginewright.doit_plugin.nodes import nodes, skip_ignored
 from enginewright.doit_plugin.shared_cache import CLAIMS, open_sharing
 from enginewright.errors import DeclarationError, WorkspaceError, in_words
-from enginewright.execute.build import Build, Outcome, Status
+from enginewright.execute.build import Build
 from enginewright.execute.installation import Installation
 from enginewright.execute.memory import STATE, Loaded, open_snapshot, recall, watched_installation
+from enginewright.execute.outcome import Outcome, Status
 from enginewright.execute.workers import Workers
 from enginewright.graph.label import Label
 from enginewright.store.snapshot import Snapshot

@@ -24,9 +24,10 @@ from enginewright.doit_plugin.progress import Colour, Progress, is_live
 from enginewright.doit_plugin.session import lock, open_build, select, user_errors
 from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.errors import ActionError, WorkspaceError, in_words
-from enginewright.execute.build import Build, Status
+from enginewright.execute.build import Build
 from enginewright.execute.locked import Pin
 from enginewright.execute.memory import STATE
+from enginewright.execute.outcome import Status
 from enginewright.graph.label import Label
 from enginewright.release.verify import Verified, as_json, keep, verify
 

@@ -10,8 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import Enum
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +22,7 @@ from enginewright.execute.ledger import LEDGER, Draft
 from enginewright.execute.local import Executor, Input
 from enginewright.execute.materials import Materials
 from enginewright.execute.memory import STATE, Loaded, remember
+from enginewright.execute.outcome import Outcome, Status
 from enginewright.execute.outputs import Outputs
 from enginewright.execute.placement import Placement
 from enginewright.execute.previous import offering
@@ -47,31 +46,6 @@ if TYPE_CHECKING:
 
 _WAIT = 0.05
 """Seconds between two looks at how many results have yet to be written to the shared cache."""
-
-
-class Status(Enum):
-    """What became of a target. The values are the words of the summary."""
-
-    BUILT = "built"
-    CACHED = "cached"
-    UP_TO_DATE = "up to date"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one target, and why: ``reason`` for a skipped or failed one, ``key`` for one with a result.
-
-    ``host`` is the remote worker that built it; empty when this machine did.
-    """
-
-    label: Label
-    status: Status
-    key: str = ""
-    seconds: float = 0.0
-    reason: str = ""
-    host: str = ""
 
 
 class Build:

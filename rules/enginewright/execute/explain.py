@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from enginewright.execute.build import Build, Status
+from enginewright.execute.build import Build
 from enginewright.execute.ledger import Entry, Line, fold, state_after
+from enginewright.execute.outcome import Status
 from enginewright.graph.cause import Cause, Fact, direct, explain, makers
 from enginewright.graph.key import Material
 from enginewright.graph.label import Label

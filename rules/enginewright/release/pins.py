@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from enginewright.compare.verdict import BIT
-from enginewright.execute.build import Build, Status
+from enginewright.execute.build import Build
 from enginewright.execute.locked import Bytes, Pin, sha256_of
+from enginewright.execute.outcome import Status
 from enginewright.graph.label import Label
 from enginewright.release.lock import Lock, Locked, Pinned
 
