@@ -85,11 +85,15 @@ class Pipe:
         """What has been written since it was last asked for; each word of an action is one short line."""
         return (self._read.read(1 << 16) or b"").decode().splitlines()
 
-    def wait(self) -> str:
-        """Wait for the next line; there must be one only."""
+    def some(self) -> list[str]:
+        """Wait until something is written; all that has been since it was last asked for."""
         if not select.select([self._read], [], [], 60)[0]:
             raise TimeoutError
-        (line,) = self.lines()
+        return self.lines()
+
+    def wait(self) -> str:
+        """Wait for the next line; there must be one only."""
+        (line,) = self.some()
         return line
 
 

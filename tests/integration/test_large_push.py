@@ -17,7 +17,7 @@ from registries import running
 MIB = 1 << 20
 
 SCRIPT = """
-import json, resource, sys
+import json, re, sys
 from pathlib import Path
 from enginewright.oci.pull import pull
 from enginewright.oci.push import push
@@ -30,7 +30,9 @@ if what == "push":
     amount = done.sent
 else:
     amount = pull(Client(), Reference.parse(reference), Path(folder)).received
-print(json.dumps([amount, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
+# Not ru_maxrss, which counts what the process that started this one had.
+peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
+print(json.dumps([amount, int(peak[1])]))
 """
 
 

@@ -465,7 +465,7 @@ def test_a_killed_build_leaves_nothing_that_the_next_one_minds(workspace: Worksp
     option = f"--remote-cache=grpc://{casd.address}"
     workspace.write({"models/x/BUILD.py": MANY})
     build = workspace.start("build", option, stdin=subprocess.DEVNULL)
-    workspace.trace.wait()
+    workspace.trace.some()
     build.kill()
     build.communicate()
     found = workspace.doit("build", option)

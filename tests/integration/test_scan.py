@@ -80,10 +80,12 @@ def at(workspace: Workspace, folder: Path, days: int) -> None:
         import enginewright.execute.written as written
         written.datetime = Later
         """
-    (folder / "later").mkdir(exist_ok=True)
-    (folder / "later/usercustomize.py").write_text("")
-    (folder / "later/sitecustomize.py").write_text("\n".join(line[8:] for line in patch.splitlines()))
-    workspace.environment["PYTHONPATH"] = str(folder / "later")
+    # A folder a day: a module of the same size, written in the same second, is taken for the one that was compiled.
+    later = folder / f"later{days}"
+    later.mkdir()
+    (later / "usercustomize.py").write_text("")
+    (later / "sitecustomize.py").write_text("\n".join(line[8:] for line in patch.splitlines()))
+    workspace.environment["PYTHONPATH"] = str(later)
 
 
 def test_databases_that_prove_nothing(workspace: Workspace) -> None:
