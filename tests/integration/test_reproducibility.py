@@ -120,7 +120,6 @@ def test_two_users_build_the_same(pair: tuple[Workspace, Workspace]) -> None:
     assert report["bit"] == len(report["targets"]) == 9 + 2  # a group stands for its members
 
 
-@pytest.mark.slow
 def test_two_users_build_the_same_examples(checkout: Workspace, built: Path, tmp_path: Path) -> None:
     theirs = checkout.clone(tmp_path / "another folder/copy", tmp_path / "another store")
     build_as_another(theirs)
