@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from enginewright.model.checksum import sha256_of
+
 DOIT = Path(sys.executable).parent / "doit"
 
 PYPROJECT = """
@@ -191,11 +193,11 @@ class Workspace:
         assert line.startswith("ERROR: ")
         return line.removeprefix("ERROR: ")
 
-    def files(self) -> dict[str, bytes]:
-        """The outputs below build/, with their bytes."""
+    def files(self) -> dict[str, str]:
+        """The outputs below build/, with their SHA-256: what differs is to be shown, and there may be gigabytes of it."""
         build = self.root / "build"
         found = (path for path in build.rglob("*") if path.is_file() and ".enginewright" not in path.parts)
-        return {path.relative_to(build).as_posix(): path.read_bytes() for path in found}
+        return {path.relative_to(build).as_posix(): sha256_of(path) for path in found}
 
     def leftovers(self) -> list[Path]:
         """What an action or a build left where nothing should be left."""

@@ -18,9 +18,9 @@ A, B, C, D = "models/x:a", "models/x:b", "models/x:c", "models/y:d"
 def test_everything_is_built_once(workspace: Workspace) -> None:
     first = workspace.build()
     assert first.built == {A, B, C, D}
-    assert workspace.files() == {
-        "models/x/a/out.txt": b"one\n", "models/x/b/out.txt": b"one\n",
-        "models/x/c/out.txt": b"one\nmore\n", "models/x/c/again.txt": b"one\nmore\n", "models/y/d/out.txt": b"two\n",
+    assert {path: workspace.read(f"build/{path}") for path in workspace.files()} == {
+        "models/x/a/out.txt": "one\n", "models/x/b/out.txt": "one\n",
+        "models/x/c/out.txt": "one\nmore\n", "models/x/c/again.txt": "one\nmore\n", "models/y/d/out.txt": "two\n",
     }  # fmt: skip
     assert workspace.build().up_to_date == {A, B, C, D}
     assert workspace.leftovers() == []

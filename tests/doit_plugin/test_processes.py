@@ -178,23 +178,30 @@ def test_a_killed_build_loses_what_it_was_at_and_nothing_else(slow: Slow) -> Non
 CAREFUL = '''
 
 def careful(inputs, outputs, params):
-    """Say so when it runs, and when it is asked to end."""
+    """Say so when it runs, and when it has put away what it had; it is asked to once, and in the middle of that not again."""
     import time
 
-    def put_away(*_):
-        shell('echo "put away" > "$1"', params["here"])
+    def end(*_):
         raise SystemExit
 
-    signal.signal(signal.SIGTERM, put_away)
-    shell('echo runs > "$1"', params["here"])
-    time.sleep(60)
+    signal.signal(signal.SIGTERM, end)
+    try:
+        shell('echo runs > "$1"', params["here"])
+        time.sleep(60)
+    finally:
+        time.sleep(params["seconds"])
+        shell('echo "put away" > "$1"', params["here"])
 '''
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_an_action_has_time_to_put_away_what_it_has_outside_its_sandbox(empty: Workspace, tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("seconds", [0.5, 6])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_action_has_time_to_put_away_what_it_has_outside_its_sandbox(
+    empty: Workspace, tmp_path: Path, number: signal.Signals, seconds: float
+) -> None:
     here = Pipe(tmp_path / "here")
-    declared = f"python_action(name='a', function='make.py:careful', outputs={{'out': 'out.txt'}}, params={{'here': '{here.path}'}})\n"
+    params = {"here": str(here.path), "seconds": seconds}
+    declared = f"python_action(name='a', function='make.py:careful', outputs={{'out': 'out.txt'}}, params={params})\n"
     empty.write({"models/x/BUILD.py": f"from enginewright import python_action\n\n{declared}", "models/x/make.py": empty.make + CAREFUL})
     build = empty.start("build")
     assert here.wait() == "runs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -40,12 +41,18 @@ def running(
     remove_left_over(client)
     until = time.time() + most_seconds if most_seconds is not None else 2**62
     bindings = {port: ("127.0.0.1", (published or {}).get(port)) for port in ports}
-    container = client.containers.create(image, detach=True, ports=bindings, environment=dict(env), labels={_UNTIL: str(int(until))})
+    # Who is interrupted while Docker makes it would not know what there is to remove.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    container = None
     try:
+        container = client.containers.create(image, detach=True, ports=bindings, environment=dict(env), labels={_UNTIL: str(int(until))})
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         container.start()
         yield container
     finally:
-        remove(container, grace_seconds)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if container is not None:
+            remove(container, grace_seconds)
 
 
 def remove(container: Container, grace_seconds: int = 0) -> None:

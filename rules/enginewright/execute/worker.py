@@ -32,7 +32,8 @@ from enginewright.execute import namespace
 from enginewright.execute.guard import Policy, Violation, hidden, hide_all_but, install, mode_below
 
 _PR_SET_PDEATHSIG = 1
-_GRACE_SECONDS = 3
+_GRACE_SECONDS = 10
+"""What an action has to put away what it has outside its sandbox; a busy Docker takes some seconds to remove a container."""
 
 _prctl = ctypes.CDLL(None).prctl
 
@@ -75,6 +76,8 @@ def serve(requests: socket.socket) -> None:
     children: dict[int, tuple[int, int]] = {}  # by process descriptor: process and reply descriptor
 
     def end(*_: object) -> None:
+        # Of a build that ends there are two signs, this signal and the closed socket. The second must not disturb what goes on.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _end_all([process for process, _reply_to in children.values()])
         os._exit(0)
 
@@ -165,7 +168,7 @@ def _end_like(status: int) -> None:
 def _end_all(leaders: Collection[int]) -> None:
     """End the processes of actions and all that these started.
 
-    An action that has something outside its sandbox to put away, as a container, may catch SIGTERM, and has some seconds for it.
+    An action that has something outside its sandbox to put away, as a container, may catch SIGTERM, and has `_GRACE_SECONDS` for it.
     """
     for leader in leaders:
         with suppress(ProcessLookupError):

@@ -134,9 +134,9 @@ class _Python:
         self.socket.close()
 
     def wait(self) -> None:
-        """Wait until it has ended, though not for long."""
+        """Wait until it has ended, though not for much longer than it gives its actions."""
         try:
-            self.process.wait(timeout=5)
+            self.process.wait(timeout=15)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
