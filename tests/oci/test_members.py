@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from enginewright.errors import ActionError
+from enginewright.oci import tar
 from enginewright.oci.compression import Compression, Written, new_blob
 from enginewright.oci.members import Rights, gather
-from enginewright.oci.tar import Member, header, write_tar
+from enginewright.oci.tar import Member, header
 
 
 @pytest.fixture
@@ -34,7 +35,8 @@ def archive(path: Path, *args: Any, mtime: int = 0, **options: Any) -> dict[str,
 
 def write(path: Path, members: list[Member], mtime: int = 0) -> Written:
     with new_blob(path, Compression("none", 0)) as blob:
-        write_tar(blob.write, members, mtime)
+        for part in tar.archive(members, mtime):
+            blob.write(part)
         return blob.finish()
 
 

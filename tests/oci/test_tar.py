@@ -15,10 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enginewright.errors import ActionError
-from enginewright.oci.compression import Compression, Written, new_blob
+from enginewright.oci.compression import CHUNK, Compression, Written, new_blob
 from enginewright.oci.members import gather
-from enginewright.oci.tar import Member, header
-from enginewright.oci.tar import write_tar as write_members
+from enginewright.oci.tar import Member, archive, header, packed
 
 part = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=120).filter(
     lambda text: text not in (".", "..") and not text.startswith(".wh.")
@@ -26,9 +25,10 @@ part = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"
 name = st.lists(part, min_size=1, max_size=5).map("/".join)
 
 
-def write_tar(archive: Path, files: Mapping[str, Path], mtime: int = 0) -> Written:
-    with new_blob(archive, Compression("none", 0)) as blob:
-        write_members(blob.write, gather(files), mtime)
+def write_tar(path: Path, files: Mapping[str, Path], mtime: int = 0) -> Written:
+    with new_blob(path, Compression("none", 0)) as blob:
+        for part in archive(gather(files), mtime):
+            blob.write(part)
         return blob.finish()
 
 
@@ -56,11 +56,11 @@ def folders_of(files: Mapping[str, bytes]) -> set[str]:
 @settings(deadline=None)
 def test_tarfile_reads_back_what_was_written(files: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        archive = Path(scratch, "layer.tar")
-        written = write_tar(archive, on_disk(Path(scratch, "in"), files), mtime=12345)
-        assert written.size == archive.stat().st_size
-        assert written.digest == "sha256:" + hashlib.sha256(archive.read_bytes()).hexdigest()
-        with tarfile.open(archive, "r:") as tar:
+        layer = Path(scratch, "layer.tar")
+        written = write_tar(layer, on_disk(Path(scratch, "in"), files), mtime=12345)
+        assert written.size == layer.stat().st_size
+        assert written.digest == "sha256:" + hashlib.sha256(layer.read_bytes()).hexdigest()
+        with tarfile.open(layer, "r:") as tar:
             members = tar.getmembers()
             found = {member.name: tar.extractfile(member).read() for member in members if member.isreg()}  # type: ignore[union-attr]
     assert found == files
@@ -97,13 +97,39 @@ def test_the_format_is_pinned(tmp_path: Path) -> None:
     assert written.digest == "sha256:4686a546726e8315d903192c9122688df904d92c86832ab29974baaffa981ac8"
 
 
-def test_a_file_larger_than_one_read(tmp_path: Path) -> None:
-    data = os.urandom(3 * 2**20 + 5)
-    (tmp_path / "engine").write_bytes(data)
-    written = write_tar(tmp_path / "layer.tar", {"engine": tmp_path / "engine"})
+# A header takes 512 bytes: blocks end within the first file, with it, within its padding, and after all.
+@pytest.mark.parametrize("size", [3 * CHUNK + 5, CHUNK - 512, CHUNK - 513, 9 * CHUNK, CHUNK - 2048])
+def test_files_larger_than_a_block(tmp_path: Path, size: int) -> None:
+    files = {"a": tmp_path / "engine", "b": tmp_path / "other"}
+    contents = {"a": os.urandom(size), "b": os.urandom(CHUNK + 1)}
+    for name, path in files.items():
+        path.write_bytes(contents[name])
+    written = write_tar(tmp_path / "layer.tar", files)
     assert written.digest == "sha256:" + hashlib.sha256((tmp_path / "layer.tar").read_bytes()).hexdigest()
     with tarfile.open(tmp_path / "layer.tar") as tar:
-        assert tar.extractfile("engine").read() == data  # type: ignore[union-attr]
+        assert {member.name: tar.extractfile(member).read() for member in tar} == contents  # type: ignore[union-attr]
+    assert packed(gather(files)) == (tmp_path / "layer.tar").read_bytes()
+
+
+def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "engine").write_bytes(bytes(3 * CHUNK))
+    with new_blob(tmp_path / "layer.tar", Compression("none", 0)) as blob:
+        parts = archive(gather({"engine": tmp_path / "engine"}))
+        blob.write(next(parts))
+        os.truncate(tmp_path / "engine", CHUNK)
+        with pytest.raises(ActionError, match=f"/engine: its source lost {2 * CHUNK} bytes while it was read: build again"):
+            blob.write(next(parts))
+
+
+def test_a_file_that_grows_while_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "engine").write_bytes(b"as it was")
+    whole = packed(gather({"engine": tmp_path / "engine"}))
+    read = bytearray()
+    for part in archive(gather({"engine": tmp_path / "engine"})):
+        with (tmp_path / "engine").open("ab") as file:
+            file.write(bytes(CHUNK))
+        read += part if isinstance(part, bytes) else part.read()
+    assert read == whole
 
 
 def test_a_folder_brings_all_that_is_in_it(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from enginewright.errors import ActionError
 from enginewright.oci.members import gather
-from enginewright.oci.tar import write_tar
+from enginewright.oci.tar import packed
 from enginewright.wheel.environment import make_environment
 from enginewright.wheel.target import Target
 from wheels import make_wheel
@@ -81,9 +81,7 @@ def test_the_same_bytes_from_another_place_order_and_umask(tmp_path: Path, tool:
             links = make(place, *wheels)
         finally:
             os.umask(before)
-        written = bytearray()
-        write_tar(written.extend, gather({"/": place}, links))
-        archives.append(bytes(written))
+        archives.append(packed(gather({"/": place}, links)))
     assert archives[0] == archives[1]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enginewright.errors import ActionError
-from enginewright.oci.tar import Member, write_tar
+from enginewright.oci.tar import Member, packed
 
 if TYPE_CHECKING:
     import docker
@@ -30,8 +29,7 @@ def build(
     ``secrets`` are what ``RUN --mount=type=secret,id=...`` is to find; they are handed over in memory, and are not in the image, in its
     history, or in what is printed here. Raises ActionError with BuildKit's words, and where there is none.
     """
-    packed = io.BytesIO()
-    write_tar(packed.write, context)
+    archive = packed(context)
     with tempfile.TemporaryDirectory() as folder:
         handed = {name: _in_memory(value) for name, value in secrets.items()}
         try:
@@ -44,7 +42,7 @@ def build(
             environment = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDX_BUILDER": "default"}
             done = subprocess.run(
                 command,
-                input=packed.getvalue(),
+                input=archive,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=handed.values(),

@@ -11,14 +11,17 @@ import gzip
 import hashlib
 import io
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 CHUNK = 1 << 20
-"""Bytes from which hashing is worth a thread of its own, and of one read."""
+"""Bytes of one read, and of a block that is hashed and compressed at once."""
+
+_BLOCKS = 4
 
 
 class Compression(NamedTuple):
@@ -71,38 +74,41 @@ class Written(NamedTuple):
     diff_id: str
 
 
+class Readable(Protocol):
+    """What bytes are read from: it fills a buffer from its start, says how many bytes there are in it now, and 0 at its end."""
+
+    def readinto(self, buffer: memoryview, /) -> int: ...
+
+
 class BlobWriter:
     """A new blob, to which bytes are written that get compressed, hashed and counted on the way. See `new_blob`."""
 
-    def __init__(self, out: BinaryIO, compression: Compression, hashers: Executor) -> None:
-        self._blob = _Hashed(out.write, hashers)
+    def __init__(self, out: BinaryIO, compression: Compression, for_blob: Executor, for_content: Executor) -> None:
+        self._blob = _Blocks(out.write, for_blob)
         self._content = self._blob
-        self._blocks: _Blocks | None = None
         if compression.codec != "none":
             self._compressor = _compressor(compression)
-            self._blocks = _Blocks(lambda data: self._blob.write(self._compressor.compress(data)))
-            self._content = _Hashed(self._blocks.write, hashers)
+            self._content = _Blocks(lambda block: self._blob.read(io.BytesIO(self._compressor.compress(block))), for_content)
 
-    def write(self, data: bytes) -> None:
-        """Append bytes. They must not be changed afterwards: they are hashed meanwhile."""
-        self._content.write(data)
+    def write(self, data: bytes | Readable) -> None:
+        """Append bytes, or all that something has to be read."""
+        self._content.read(io.BytesIO(data) if isinstance(data, bytes) else data)
 
     def finish(self) -> Written:
-        """Write what the compressor still holds; nothing may be written after that."""
-        diff_id, _ = self._content.digest()
-        if self._blocks is None:
-            return Written(diff_id, self._content.size, diff_id)
-        self._blocks.finish()
-        self._blob.write(self._compressor.flush())
-        digest, size = self._blob.digest()
+        """Write what the last block and the compressor still hold; nothing may be written after that."""
+        diff_id, size = self._content.finish()
+        if self._content is self._blob:
+            return Written(diff_id, size, diff_id)
+        self._blob.read(io.BytesIO(self._compressor.flush()))
+        digest, size = self._blob.finish()
         return Written(digest, size, diff_id)
 
 
 @contextmanager
 def new_blob(path: Path, compression: Compression) -> Iterator[BlobWriter]:
     """Make the new file ``path``. Hashes have threads of their own: they take longer than the copy, and hide it."""
-    with path.open("xb") as out, ThreadPoolExecutor(2) as hashers:
-        yield BlobWriter(out, compression, hashers)
+    with path.open("xb") as out, ThreadPoolExecutor(1) as for_blob, ThreadPoolExecutor(1) as for_content:
+        yield BlobWriter(out, compression, for_blob, for_content)
 
 
 def decompressed(blob: io.BufferedReader) -> BinaryIO:
@@ -141,50 +147,46 @@ def _compressor(compression: Compression) -> Any:
 
 
 class _Blocks:
-    """Hands bytes on in pieces of `CHUNK`, in whatever pieces they come: what ISA-L makes of them depends on that."""
+    """Collects bytes in blocks of `CHUNK`, and hashes each while it is handed on.
 
-    def __init__(self, hand_on: Callable[[bytes], object]) -> None:
+    Blocks are of one size however bytes come, since what ISA-L makes of them depends on that. There are `_BLOCKS`, used again and again,
+    and read into without a copy, so that neither allocation nor a moment's wait for the other side costs time. ``hasher`` has one thread.
+    """
+
+    def __init__(self, hand_on: Callable[[memoryview], object], hasher: Executor) -> None:
         self._hand_on = hand_on
-        self._waiting = bytearray()
-
-    def write(self, data: bytes) -> None:
-        self._waiting += data
-        whole = len(self._waiting) // CHUNK * CHUNK
-        for start in range(0, whole, CHUNK):
-            self._hand_on(bytes(self._waiting[start : start + CHUNK]))
-        del self._waiting[:whole]
-
-    def finish(self) -> None:
-        self._hand_on(bytes(self._waiting))
-        self._waiting.clear()
-
-
-class _Hashed:
-    """Hands bytes on, and hashes and counts them. One piece is hashed while it is handed on."""
-
-    def __init__(self, hand_on: Callable[[bytes], object], hashers: Executor) -> None:
-        self.size = 0
-        self._hand_on = hand_on
-        self._hashers = hashers
+        self._hasher = hasher
         self._sha256 = hashlib.sha256()
-        self._hashing: Future[None] | None = None
+        self._size = 0
+        self._block = memoryview(bytearray(CHUNK))
+        self._filled = 0
+        self._hashing: deque[tuple[memoryview, Future[None]]] = deque()
 
-    def write(self, data: bytes) -> None:
-        if not data:
-            return
-        self._wait()
-        if len(data) < CHUNK >> 2:
-            self._sha256.update(data)
-        else:
-            self._hashing = self._hashers.submit(self._sha256.update, data)
-        self._hand_on(data)
-        self.size += len(data)
+    def read(self, source: Readable) -> None:
+        """Append all that there is to be read."""
+        while count := source.readinto(self._block[self._filled :]):
+            self._filled += count
+            if self._filled == CHUNK:
+                self._pass_on()
+                self._block, self._filled = self._next(), 0
 
-    def digest(self) -> tuple[str, int]:
-        self._wait()
-        return f"sha256:{self._sha256.hexdigest()}", self.size
+    def finish(self) -> tuple[str, int]:
+        """Hand on what is left; return the digest and the size of all of it."""
+        self._pass_on()
+        for _, hashed in self._hashing:
+            hashed.result()
+        return f"sha256:{self._sha256.hexdigest()}", self._size
 
-    def _wait(self) -> None:
-        if self._hashing is not None:
-            self._hashing.result()
-            self._hashing = None
+    def _pass_on(self) -> None:
+        filled = self._block[: self._filled]
+        self._hashing.append((self._block, self._hasher.submit(self._sha256.update, filled)))
+        self._hand_on(filled)
+        self._size += self._filled
+
+    def _next(self) -> memoryview:
+        """A block that is no longer needed, or another one as long as there may be more."""
+        if len(self._hashing) < _BLOCKS and not self._hashing[0][1].done():
+            return memoryview(bytearray(CHUNK))
+        block, hashed = self._hashing.popleft()
+        hashed.result()
+        return block

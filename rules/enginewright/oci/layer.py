@@ -14,7 +14,7 @@ from pathlib import Path
 from enginewright.errors import ActionError
 from enginewright.oci.compression import CODECS, new_blob, parse_compression
 from enginewright.oci.layout import Descriptor, canonical_json, check_digest
-from enginewright.oci.tar import Member, write_tar
+from enginewright.oci.tar import Member, archive
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,14 @@ class Layer:
 
 
 def write_layer(outputs: Mapping[str, Path], members: Iterable[Member], compression: str, mtime: int = 0) -> Layer:
-    """Write ``members``, sorted as `write_tar` wants them, to the new file ``outputs["layer"]``, and ``outputs["descriptor"]``.
+    """Write ``members``, sorted as `archive` wants them, to the new file ``outputs["layer"]``, and ``outputs["descriptor"]``.
 
-    ``compression`` is as `parse_compression` reads it; ``mtime`` is in seconds since 1970. Raises ActionError as `write_tar`.
+    ``compression`` is as `parse_compression` reads it; ``mtime`` is in seconds since 1970. Raises ActionError as `archive`.
     """
     chosen = parse_compression(compression)
     with new_blob(outputs["layer"], chosen) as blob:
-        write_tar(blob.write, members, mtime)
+        for part in archive(members, mtime):
+            blob.write(part)
         written = blob.finish()
     layer = Layer(Descriptor(CODECS[chosen.codec].media_type, written.digest, written.size), written.diff_id)
     outputs["descriptor"].write_bytes(canonical_json({**layer.descriptor.to_json(), "diff_id": layer.diff_id}))

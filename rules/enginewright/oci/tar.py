@@ -6,14 +6,14 @@ Interchange Format" and "pax Extended Header" (https://pubs.opengroup.org/online
 
 from __future__ import annotations
 
+import io
 import os
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from enginewright.errors import ActionError
-from enginewright.oci.compression import CHUNK
 
 _BLOCK = 512
 _FIELDS = struct.Struct("100s 8s 8s 8s 12s 12s 8s c 100s 6s 2s 32s 32s 8s 8s 155s 12x")
@@ -37,43 +37,62 @@ class Member(NamedTuple):
     gid: int = 0
 
 
-def write_tar(write: Callable[[bytes], object], members: Iterable[Member], mtime: int = 0) -> None:
-    """Write an archive of ``members``, all modified ``mtime`` seconds after 1970. They may be made while they are asked for.
+class Content:
+    """What a file held when it was opened, ``size`` bytes, to be read once; ``name`` is that of the member it becomes."""
 
-    They must be sorted by name, each after the folders that it lies in. Raises ActionError for a file that is none, or that
-    shrinks while it is read, and ValueError where members are not in order.
+    def __init__(self, name: str, file: io.FileIO) -> None:
+        self.size = os.fstat(file.fileno()).st_size
+        self._name = name
+        self._file = file
+        self._left = self.size
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill a buffer from its start, and say with how many bytes; 0 at the end. Raises ActionError where the file has become shorter."""
+        count = self._file.readinto(buffer[: self._left]) or 0
+        if self._left and not count:
+            raise ActionError(f"/{self._name}: its source lost {self._left} bytes while it was read: build again")
+        self._left -= count
+        return count
+
+    def read(self) -> bytes:
+        """All of it. Raises as `readinto`."""
+        data = bytearray(self._left)
+        filled = 0
+        while count := self.readinto(memoryview(data)[filled:]):
+            filled += count
+        return bytes(data)
+
+
+def archive(members: Iterable[Member], mtime: int = 0) -> Iterator[bytes | Content]:
+    """The parts of an archive of ``members``, all modified ``mtime`` seconds after 1970. They may be made while they are asked for.
+
+    They must be sorted by name, each after the folders that it lies in. `Content` must be read before the next part is asked for. Raises
+    ActionError for a file that is none, or that shrinks while it is read, and ValueError where members are not in order.
     """
     last = ""
     for member in members:
         if member.name <= last:
             raise ValueError(f"{member.name!r} after {last!r}: members must be sorted, each once")
         last = member.name
-        if member.kind == "file" and isinstance(member.source, Path):
-            _write_file(write, member, member.source, mtime)
-        elif member.kind == "file":
-            assert isinstance(member.source, bytes)
-            write(header(member, len(member.source), mtime))
-            write(member.source)
-            write(_padding(len(member.source)))
+        if member.kind != "file":
+            yield header(member, 0, mtime)
+        elif isinstance(member.source, bytes):
+            size = len(member.source)
+            yield header(member, size, mtime) + member.source + _padding(size)
+        elif not member.source.is_file():
+            raise ActionError(f"/{member.name}: its source is neither a file nor a folder")
         else:
-            write(header(member, 0, mtime))
-    write(bytes(2 * _BLOCK))
+            with member.source.open("rb", buffering=0) as file:
+                content = Content(member.name, file)
+                yield header(member, content.size, mtime)
+                yield content
+            yield _padding(content.size)
+    yield bytes(2 * _BLOCK)
 
 
-def _write_file(write: Callable[[bytes], object], member: Member, source: Path, mtime: int) -> None:
-    if not source.is_file():
-        raise ActionError(f"/{member.name}: its source is neither a file nor a folder")
-    with source.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        write(header(member, size, mtime))
-        remaining = size
-        while remaining:
-            chunk = file.read(min(remaining, CHUNK))
-            if not chunk:
-                raise ActionError(f"/{member.name}: its source lost {remaining} bytes while it was read: build again")
-            write(chunk)
-            remaining -= len(chunk)
-        write(_padding(size))
+def packed(members: Iterable[Member]) -> bytes:
+    """An archive in memory. Raises as `archive`."""
+    return b"".join(part if isinstance(part, bytes) else part.read() for part in archive(members))
 
 
 def header(member: Member, size: int, mtime: int) -> bytes:

@@ -93,7 +93,7 @@ files_layer = declaration(FilesLayer)
 
 
 def write_layer(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
-    """Write the layer and its descriptor. Raises ActionError as `gather` and `write_tar` do."""
+    """Write the layer and its descriptor. Raises ActionError as `gather` and `archive` do."""
     files = {path: inputs[name] for path, name in params["files"].items()}
     owners = {path: (uid, gid) for path, (uid, gid) in params["owners"].items()}
     members = gather(files, params["links"], params["folders"], params["deletes"], Rights(owners, params["modes"]))
