@@ -177,7 +177,7 @@ def declare(workspace: Workspace, checks: str, more: str = "") -> None:
         (
             'http_check("/healthz")',
             'env={"MODEL": "/nowhere"}',
-            "the container ended with exit code 1 before it was healthy\nits log ends with:",
+            "the container has ended, with exit code 1\nits log ends with:",
         ),
         ('http_check("/healthz")', "port=8001, timeout=4", "the container was not healthy after 4 s"),
     ],
@@ -213,6 +213,19 @@ def test_run_image_serves_until_it_is_interrupted(classifier: Workspace, dockerd
         run.send_signal(number)
     _, said = run.communicate()
     assert run.returncode == 130 and said.strip().endswith("interrupted")
+    assert dockerd.containers() == []
+
+
+def test_a_container_that_ends_by_itself_has_shown_what_it_printed_and_its_exit_code_is_passed_on(
+    tested: Workspace, dockerd: Engine
+) -> None:
+    declared = """
+    from enginewright import image
+
+    image(name="batch", base="images/middleware:middleware", layers=[], cmd=["/opt/venv/bin/python", "-c", "print('done'); exit(4)"])
+    """
+    tested.write({"images/tested/BUILD.py": declared})
+    assert tested.doit("run-image", "images/tested:batch", code=4).stdout.endswith("done\n")
     assert dockerd.containers() == []
 
 

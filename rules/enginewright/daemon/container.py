@@ -74,8 +74,8 @@ def remove_left_over(client: docker.DockerClient) -> None:
 
 
 def address(container: Container, port: str) -> tuple[str, int]:
-    """Where a port of a container is reachable. Raises ActionError where it is not published."""
-    container.reload()
+    """Where a port of a container is reachable. Raises ActionError where it is not published, or the container has ended."""
+    _look(container)
     bound = (container.ports or {}).get(port)
     if not bound:
         raise ActionError(
@@ -94,10 +94,7 @@ def wait_until_healthy(container: Container, port: str, path: str, seconds: floa
     last = "it did not answer"
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        container.reload()
-        if container.status not in ("created", "running"):
-            code = container.attrs["State"].get("ExitCode")
-            raise ActionError(f"the container ended with exit code {code} before it was healthy{end_of_log(container)}")
+        _look(container)
         health = container.attrs["State"].get("Health", {}).get("Status", "")
         if not path and health in ("", "healthy"):
             return
@@ -113,6 +110,14 @@ def wait_until_healthy(container: Container, port: str, path: str, seconds: floa
             last = f"its HEALTHCHECK says {health!r}"
         time.sleep(_POLL_SECONDS)
     raise ActionError(f"the container was not healthy after {seconds:.0f} s: {last}{end_of_log(container)}")
+
+
+def _look(container: Container) -> None:
+    """Ask Docker how a container is. Raises ActionError, with the end of its log, where it has ended."""
+    container.reload()
+    if container.status not in ("created", "running"):
+        code = container.attrs["State"].get("ExitCode")
+        raise ActionError(f"the container has ended, with exit code {code}{end_of_log(container)}")
 
 
 def request(place: tuple[str, int], method: str, path: str, body: bytes, seconds: float) -> tuple[int, bytes]:

@@ -75,10 +75,12 @@ class RunImageCommand(Command):
                 return code
             try:
                 image = load(client, layout, names).image
-                exposed = (read_image(layout).config.get("config") or {}).get("ExposedPorts") or {}
+                settings = read_image(layout).config.get("config") or {}
+                exposed = settings.get("ExposedPorts") or {}
                 ports = sorted({*published, *(port if "/" in port else f"{port}/tcp" for port in exposed)})
                 with running(client, image, ports, env, published=published, grace_seconds=_GRACE_SECONDS) as container:
-                    wait_until_healthy(container, _first(ports, params["health"]), params["health"], params["timeout"])
+                    if ports or params["health"] or "Healthcheck" in settings:  # else it may have done its work and ended by now
+                        wait_until_healthy(container, _first(ports, params["health"]), params["health"], params["timeout"])
                     for port in ports:
                         host, number = address(container, port)
                         print(f"{label}: {port} is {host}:{number}", file=sys.stderr, flush=True)
