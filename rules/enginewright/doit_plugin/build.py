@@ -12,31 +12,24 @@ from doit.cmd_run import opt_continue
 from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
-from enginewright.doit_plugin.options import CACHE_OPTIONS, EXECUTOR_OPTIONS
+from enginewright.doit_plugin.options import CACHE_OPTIONS, EXECUTOR_OPTIONS, option
 from enginewright.execute.memory import nothing_to_do, open_snapshot
 
-OPT_PROCESSES = {
-    "name": "num_process", "short": "n", "long": "process", "type": int, "default": os.cpu_count() or 1,
-    "help": "actions run at a time [default: the number of processors, %(default)s]",
-}  # fmt: skip
-_OPT_VERBOSE = {
-    "name": "verbose", "short": "v", "long": "verbose", "type": bool, "default": False,
-    "help": "also say what enforces the sandbox, and where the log is of each action that runs",
-}  # fmt: skip
-_OPT_JSON = {
-    "name": "json", "short": "", "long": "json", "type": bool, "default": False,
-    "help": "write the summary and a record per action to standard output as JSON; what people read goes to standard error",
-}  # fmt: skip
-_OPT_LOCKED = {
-    "name": "locked", "short": "", "long": "locked", "type": bool, "default": False,
-    "help": "build from nothing but what build.lock has, or not at all (see doit lock)",
-}  # fmt: skip
+OPT_PROCESSES = option(
+    "process", os.cpu_count() or 1, "actions run at a time [default: the number of processors, %(default)s]", "n", name="num_process"
+)
+_OPT_VERBOSE = option("verbose", False, "also say what enforces the sandbox, and where the log is of each action that runs", "v")
+_OPT_JSON = option(
+    "json", False, "write the summary and a record per action to standard output as JSON; what people read goes to standard error"
+)
+_OPT_LOCKED = option("locked", False, "build from nothing but what build.lock has, or not at all (see doit lock)")
 
-OPT_COMPRESSION = {
-    "name": "compression", "short": "", "long": "compression", "type": str, "default": "",
-    "help": "how layers are compressed whose declaration does not say: none, gzip or zstd, with a level as in zstd:9"
+OPT_COMPRESSION = option(
+    "compression",
+    "",
+    "how layers are compressed whose declaration does not say: none, gzip or zstd, with a level as in zstd:9"
     " [default: the setting compression, or none]",
-}  # fmt: skip
+)
 
 
 class BuildCommand(Command):

@@ -15,6 +15,7 @@ from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.lock import read_lock
+from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import lock, user_errors
 from enginewright.doit_plugin.units import read_age, read_size, show_size
 from enginewright.execute.leftovers import clear_leftovers
@@ -27,22 +28,9 @@ from enginewright.workspace.settings import read_settings
 
 T = TypeVar("T")
 
-_OPT_MAX_SIZE = {
-    "name": "max_size", "short": "", "long": "max-size", "type": str, "default": "",
-    "help": "gc: results that were not used for longest go until the store is no larger, such as 20GB",
-}  # fmt: skip
-_OPT_OLDER_THAN = {
-    "name": "older_than", "short": "", "long": "older-than", "type": str, "default": "",
-    "help": "gc: results that no build used for so long go, such as 30d",
-}  # fmt: skip
-_OPT_DRY_RUN = {
-    "name": "dry_run", "short": "", "long": "dry-run", "type": bool, "default": False,
-    "help": "gc: say what would go, and leave it",
-}  # fmt: skip
-_OPT_JSON = {
-    "name": "json", "short": "", "long": "json", "type": bool, "default": False,
-    "help": "write one JSON document to standard output instead of lines for people",
-}  # fmt: skip
+_OPT_MAX_SIZE = option("max-size", "", "gc: results that were not used for longest go until the store is no larger, such as 20GB")
+_OPT_OLDER_THAN = option("older-than", "", "gc: results that no build used for so long go, such as 30d")
+_OPT_DRY_RUN = option("dry-run", False, "gc: say what would go, and leave it")
 
 
 class CacheCommand(Command):
@@ -57,7 +45,7 @@ class CacheCommand(Command):
         " workspace refers to. verify reads every blob and every record, and sets aside what is damaged. Exit codes: 0 all is"
         " well, 1 verify found something wrong, 3 an error."
     )
-    cmd_options = (_OPT_MAX_SIZE, _OPT_OLDER_THAN, _OPT_DRY_RUN, _OPT_JSON)
+    cmd_options = (_OPT_MAX_SIZE, _OPT_OLDER_THAN, _OPT_DRY_RUN, OPT_JSON)
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Run the subcommand that ``args`` name and return the exit code."""

@@ -11,24 +11,17 @@ from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.built import outputs_of
 from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.sign import reference_of
-from enginewright.doit_plugin.transfers import OPT_CA, OPT_PLAIN_HTTP
-from enginewright.doit_plugin.why import OPT_JSON
+from enginewright.doit_plugin.transfers import OPT_CA, OPT_PLAIN_HTTP, read_ca
 from enginewright.errors import ActionError
 
-_OPT_KEY = {
-    "name": "key", "short": "", "long": "key", "type": str, "default": "",
-    "help": "the public key, a PEM file",
-}  # fmt: skip
-_OPT_AT = {
-    "name": "at", "short": "", "long": "at", "type": str, "default": "",
-    "help": "of a label: where its image was pushed, REGISTRY/NAME",
-}  # fmt: skip
-_OPT_TYPE = {
-    "name": "type", "short": "", "long": "type", "type": list, "default": [],
-    "help": "a predicate type of which there must be a signed statement, as https://slsa.dev/provenance/v1; may be given several times",
-}  # fmt: skip
+_OPT_KEY = option("key", "", "the public key, a PEM file")
+_OPT_AT = option("at", "", "of a label: where its image was pushed, REGISTRY/NAME")
+_OPT_TYPE = option(
+    "type", [], "a predicate type of which there must be a signed statement, as https://slsa.dev/provenance/v1; may be given several times"
+)
 
 
 class CheckSignatureCommand(Command):
@@ -47,7 +40,7 @@ class CheckSignatureCommand(Command):
         """Check the one image in ``args``."""
         if len(args) != 1 or not params["key"]:
             raise InvalidCommand("doit check-signature: say what, and with which public key: ghcr.io/team/minilm:1.0 --key release.pub")
-        ca = Path(params["ca"]) if params["ca"] else None
+        ca = read_ca(params)
         from enginewright.attest.keys import load_public
         from enginewright.attest.signature import SignatureProblem, verify_image
         from enginewright.oci.registry.client import Client

@@ -11,19 +11,16 @@ from doit.exceptions import InvalidCommand
 from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.image_facts import platform
 from enginewright.doit_plugin.images import REGISTRY_OPTIONS, Opened, is_layout, is_reference, open_one
+from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.units import show_size
-from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.errors import ActionError
 from enginewright.oci.difference import Change, LayerChange, blobs, changes, layer_changes, settings, to_pull
 from enginewright.oci.listing import Entry, merged
 
 Facts = Mapping[str, Any]
 
-_OPT_LAYERS = {
-    "name": "layers", "short": "", "long": "layers", "type": bool, "default": False,
-    "help": "compare layers and configurations only: no layer is read, or fetched from a registry",
-}  # fmt: skip
+_OPT_LAYERS = option("layers", False, "compare layers and configurations only: no layer is read, or fetched from a registry")
 
 DIFFERENT = 1
 """The exit code for images that differ, as diff(1) has it."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from enginewright.doit_plugin.options import option
 from enginewright.doit_plugin.session import user_errors
 
 
 def output_option(file: str) -> dict[str, Any]:
     """The option --output of a command that writes ``file``, or with --json to standard output."""
-    return {
-        "name": "output", "short": "o", "long": "output", "type": str, "default": "",
-        "help": f"the file to write; - for standard output [default: {file}, or standard output with --json]",
-    }  # fmt: skip
+    return option("output", "", f"the file to write; - for standard output [default: {file}, or standard output with --json]", "o")
 
 
 def write_document(text: str, output: str, said: str) -> None:

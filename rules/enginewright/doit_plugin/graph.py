@@ -9,6 +9,7 @@ from typing import Any
 
 from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.document import output_option, write_document
+from enginewright.doit_plugin.options import option
 from enginewright.doit_plugin.query import find
 from enginewright.doit_plugin.session import foresee, open_build
 from enginewright.execute.explain import outlook
@@ -17,10 +18,7 @@ from enginewright.graph.label import Label
 from enginewright.graph.svg import cards, draw
 
 _FILE = "build/graph.svg"
-_OPT_JSON = {
-    "name": "json", "short": "", "long": "json", "type": bool, "default": False,
-    "help": "write the graph as one JSON document instead, to standard output if no --output is given",
-}  # fmt: skip
+_OPT_JSON = option("json", False, "write the graph as one JSON document instead, to standard output if no --output is given")
 _STALE = ("to run", "may run", "to restore")
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from doit.exceptions import InvalidCommand
 
+from enginewright.doit_plugin.options import option
 from enginewright.doit_plugin.session import open_build, select
-from enginewright.doit_plugin.transfers import OPT_CA, OPT_PLAIN_HTTP
+from enginewright.doit_plugin.transfers import OPT_CA, OPT_PLAIN_HTTP, read_ca
 from enginewright.errors import ActionError
 from enginewright.oci.blobs import open_blob
 from enginewright.oci.layer import Layer
@@ -22,10 +23,7 @@ from enginewright.workspace.packages import BUILD_FILE
 if TYPE_CHECKING:
     from enginewright.oci.registry.client import Client
 
-OPT_PLATFORM = {
-    "name": "platform", "short": "", "long": "platform", "type": str, "default": "linux/amd64",
-    "help": "which image of an index in a registry is meant [default: %(default)s]",
-}  # fmt: skip
+OPT_PLATFORM = option("platform", "linux/amd64", "which image of an index in a registry is meant [default: %(default)s]")
 REGISTRY_OPTIONS = (OPT_PLATFORM, OPT_PLAIN_HTTP, OPT_CA)
 
 
@@ -112,10 +110,7 @@ def _client(params: Mapping[str, Any]) -> Client:
     from enginewright.oci.registry.client import Client
     from enginewright.oci.registry.transport import Access
 
-    ca = Path(params["ca"]) if params["ca"] else None
-    if ca and not ca.is_file():
-        raise InvalidCommand(f"--ca {ca}: there is no such file")
-    return Client(Access(params["plain_http"], ca))
+    return Client(Access(params["plain_http"], read_ca(params)))
 
 
 def _layout_of(text: str) -> Path:

@@ -13,9 +13,9 @@ from doit.exceptions import InvalidCommand
 from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.image_facts import of_image, of_layer_target, show_image, show_layer
 from enginewright.doit_plugin.images import REGISTRY_OPTIONS, Opened, is_layout, is_reference, open_layout, open_reference
+from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import open_build, select, user_errors
 from enginewright.doit_plugin.units import show_size
-from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.errors import ActionError
 from enginewright.execute.platform import gpus
 from enginewright.graph.label import Label
@@ -24,10 +24,7 @@ Facts = Mapping[str, Any]
 
 _NO_SETTINGS = "all are TensorRT's choice"
 
-_OPT_FETCH = {
-    "name": "fetch", "short": "", "long": "fetch", "type": bool, "default": False,
-    "help": "also list layers that are not on this machine, which are read from their registry for that",
-}  # fmt: skip
+_OPT_FETCH = option("fetch", False, "also list layers that are not on this machine, which are read from their registry for that")
 
 
 class InspectCommand(Command):

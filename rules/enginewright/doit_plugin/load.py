@@ -15,16 +15,13 @@ from enginewright.daemon.load import Loaded, load
 from enginewright.daemon.names import full_name
 from enginewright.doit_plugin.built import bring_up_to_date, outputs_of
 from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.units import show_size
-from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.errors import ActionError
 from enginewright.graph.label import Label
 
-_OPT_TAG = {
-    "name": "tag", "short": "t", "long": "tag", "type": list, "default": [],
-    "help": "NAME:TAG, what Docker is to call the image, instead of its label; may be given several times",
-}  # fmt: skip
+_OPT_TAG = option("tag", [], "NAME:TAG, what Docker is to call the image, instead of its label; may be given several times", "t")
 IMAGES = ("layout", "base")
 """The outputs that are images."""
 WHAT = "image that Docker could load"

@@ -11,8 +11,8 @@ from typing import Any
 from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import foresee, open_build, select, user_errors
-from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.execute.build import Build
 from enginewright.execute.installation import Installation
 from enginewright.graph.label import Label
@@ -23,10 +23,7 @@ from enginewright.store.files import write_atomically
 
 _SHOWN = 20
 
-_OPT_CHECK = {
-    "name": "check", "short": "", "long": "check", "type": bool, "default": False,
-    "help": f"change nothing; exit code 1 when {FILE} is not what doit lock would write",
-}  # fmt: skip
+_OPT_CHECK = option("check", False, f"change nothing; exit code 1 when {FILE} is not what doit lock would write")
 
 
 class LockCommand(Command):

@@ -12,8 +12,8 @@ from doit.exceptions import InvalidCommand
 from enginewright.doit_plugin.build import OPT_COMPRESSION, OPT_PROCESSES, choose_compression
 from enginewright.doit_plugin.causes import as_json, first
 from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.options import OPT_JSON
 from enginewright.doit_plugin.session import foresee, open_build, select, user_errors
-from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.execute.ledger import LEDGER, fold, read
 from enginewright.execute.plan import Plan, Step, make_plan
 

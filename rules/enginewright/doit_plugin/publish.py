@@ -11,19 +11,13 @@ from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.built import bring_up_to_date, outputs_of
 from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.units import show_size
-from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.errors import ActionError
 
-_OPT_TO = {
-    "name": "to", "short": "", "long": "to", "type": str, "default": "",
-    "help": "where: file:///FOLDER or s3://BUCKET/PREFIX",
-}  # fmt: skip
-_OPT_NO_LATEST = {
-    "name": "no_latest", "short": "", "long": "no-latest", "type": bool, "default": False,
-    "help": "put it there, and leave the pointer latest as it is",
-}  # fmt: skip
+_OPT_TO = option("to", "", "where: file:///FOLDER or s3://BUCKET/PREFIX")
+_OPT_NO_LATEST = option("no-latest", False, "put it there, and leave the pointer latest as it is")
 
 
 class PublishCommand(Command):

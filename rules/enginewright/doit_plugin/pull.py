@@ -13,20 +13,18 @@ from typing import Any
 from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.transfers import TRANSFER_OPTIONS, Transfers, check_transfer_options
 from enginewright.doit_plugin.units import show_size
-from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.errors import ActionError
 
-_OPT_TO = {
-    "name": "to", "short": "", "long": "to", "type": str, "default": "",
-    "help": "the folder that becomes an image layout; one that is there already is brought up to date",
-}  # fmt: skip
-_OPT_PLATFORM = {
-    "name": "platform", "short": "", "long": "platform", "type": str, "default": "",
-    "help": "of an image for several platforms, the one to pull, as linux/arm64, or all [default: linux on this machine's processor]",
-}  # fmt: skip
+_OPT_TO = option("to", "", "the folder that becomes an image layout; one that is there already is brought up to date")
+_OPT_PLATFORM = option(
+    "platform",
+    "",
+    "of an image for several platforms, the one to pull, as linux/arm64, or all [default: linux on this machine's processor]",
+)
 
 _PROCESSORS = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 

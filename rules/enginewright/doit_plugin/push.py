@@ -17,25 +17,25 @@ from doit.exceptions import InvalidCommand
 from enginewright.doit_plugin.build import OPT_COMPRESSION, choose_compression
 from enginewright.doit_plugin.built import bring_up_to_date, outputs_of
 from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.pushed import Places
 from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.transfers import TRANSFER_OPTIONS, Transfers, check_transfer_options
 from enginewright.doit_plugin.units import show_size
-from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.errors import ActionError
 from enginewright.graph.label import Label
 from enginewright.oci.push import Pushed, push
 from enginewright.oci.registry.reference import Reference
 
-_OPT_TO = {
-    "name": "to", "short": "", "long": "to", "type": list, "default": [],
-    "help": "where: REGISTRY/NAME:TAG (tag: latest, if left out), in which {package} and {name} stand for those of the label;"
+_OPT_TO = option(
+    "to",
+    [],
+    "where: REGISTRY/NAME:TAG (tag: latest, if left out), in which {package} and {name} stand for those of the label;"
     " may be given several times",
-}  # fmt: skip
-_OPT_MOUNT_FROM = {
-    "name": "mount_from", "short": "", "long": "mount-from", "type": str, "default": "",
-    "help": "a repository of the same registry, as team/base, that has some of the blobs already: they are not sent again",
-}  # fmt: skip
+)
+_OPT_MOUNT_FROM = option(
+    "mount-from", "", "a repository of the same registry, as team/base, that has some of the blobs already: they are not sent again"
+)
 
 
 class PushCommand(Command):

@@ -9,15 +9,13 @@ from typing import Any
 from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.options import option
 from enginewright.doit_plugin.session import open_build
 from enginewright.graph.dag import Graph, Target
 from enginewright.graph.label import Label
 from enginewright.graph.query import QueryError, query
 
-_OPT_JSON = {
-    "name": "json", "short": "", "long": "json", "type": bool, "default": False,
-    "help": "write what was declared of each target to standard output, as JSON",
-}  # fmt: skip
+_OPT_JSON = option("json", False, "write what was declared of each target to standard output, as JSON")
 
 
 class QueryCommand(Command):

@@ -18,13 +18,13 @@ from enginewright.doit_plugin.build import OPT_PROCESSES
 from enginewright.doit_plugin.built import bring_up_to_date, outputs_of
 from enginewright.doit_plugin.command import Command, interrupted
 from enginewright.doit_plugin.lock import read_lock
+from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.push import destinations, mount_from
 from enginewright.doit_plugin.pushed import Places
 from enginewright.doit_plugin.session import open_build, user_errors
 from enginewright.doit_plugin.sign import OPT_KEY, said_of
 from enginewright.doit_plugin.transfers import TRANSFER_OPTIONS, Transfers, check_transfer_options
 from enginewright.doit_plugin.verify import IN_PLACE, OPT_REQUIRE, summary_of, verify_selection
-from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.errors import ActionError
 from enginewright.execute.build import Build
 from enginewright.graph.label import Label
@@ -44,18 +44,9 @@ _KINDS = ("provenance", "sbom", "scan", "sign")
 _NAMED_BY = {"provenance": "subject", "sbom": "image", "scan_findings": "image", "sign": "subject"}
 """The attribute that names the image."""
 
-_OPT_TO = {
-    "name": "to", "short": "", "long": "to", "type": str, "default": "",
-    "help": "where: REGISTRY/NAME:TAG",
-}  # fmt: skip
-_OPT_OUTPUT = {
-    "name": "output", "short": "o", "long": "output", "type": str, "default": "release.json",
-    "help": "the file that names every digest [default: %(default)s]",
-}  # fmt: skip
-_OPT_CHECK = {
-    "name": "check", "short": "", "long": "check", "type": str, "default": "",
-    "help": "release nothing: build what this release.json is of again, and say what is identical",
-}  # fmt: skip
+_OPT_TO = option("to", "", "where: REGISTRY/NAME:TAG")
+_OPT_OUTPUT = option("output", "release.json", "the file that names every digest [default: %(default)s]", "o")
+_OPT_CHECK = option("check", "", "release nothing: build what this release.json is of again, and say what is identical")
 
 
 @dataclass(frozen=True)

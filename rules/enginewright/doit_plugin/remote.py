@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
-from enginewright.doit_plugin.options import CACHE_OPTIONS, EXECUTOR_OPTIONS
+from enginewright.doit_plugin.options import CACHE_OPTIONS, EXECUTOR_OPTIONS, OPT_JSON, option
 from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.shared_cache import access_of
 from enginewright.workspace.executor import read_executor_settings
@@ -22,15 +22,9 @@ from enginewright.workspace.shared_cache import CacheSettings, read_cache_settin
 if TYPE_CHECKING:
     from enginewright.remote.checks import Step
 
-_OPT_JSON = {
-    "name": "json", "short": "", "long": "json", "type": bool, "default": False,
-    "help": "write one JSON document to standard output instead of lines for people",
-}  # fmt: skip
-
-_OPT_PROPERTY = {
-    "name": "property", "short": "", "long": "property", "type": list, "default": [],
-    "help": "describe a worker with this platform property, as --property=gpu-arch=sm_90; may be given several times",
-}  # fmt: skip
+_OPT_PROPERTY = option(
+    "property", [], "describe a worker with this platform property, as --property=gpu-arch=sm_90; may be given several times"
+)
 
 _WORDS = {True: "ok", False: "FAILED", None: "-"}
 
@@ -48,7 +42,7 @@ class RemoteCommand(Command):
         " describe prints what a worker with these platform properties is, for the setting workers. Exit codes: 0 all works, 1 a step"
         " failed, 3 nothing is set up, or not as it should be."
     )
-    cmd_options = (*CACHE_OPTIONS, *EXECUTOR_OPTIONS, _OPT_PROPERTY, _OPT_JSON)
+    cmd_options = (*CACHE_OPTIONS, *EXECUTOR_OPTIONS, _OPT_PROPERTY, OPT_JSON)
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Run the subcommand that ``args`` name and return the exit code."""

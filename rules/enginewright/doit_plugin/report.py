@@ -14,6 +14,7 @@ from enginewright.doit_plugin.annotations import to_annotate
 from enginewright.doit_plugin.causes import first
 from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.document import output_option, write_document
+from enginewright.doit_plugin.options import option
 from enginewright.doit_plugin.picture import picture
 from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.why import OPT_BUILD, build_id
@@ -29,14 +30,12 @@ from enginewright.store.results import ActionCache, Result
 from enginewright.workspace.settings import read_settings
 
 _FILE = "build/report.html"
-_OPT_JSON = {
-    "name": "json", "short": "", "long": "json", "type": bool, "default": False,
-    "help": "write what the page tells as one JSON document instead, to standard output if no --output is given",
-}  # fmt: skip
-_OPT_ANNOTATIONS = {
-    "name": "annotations", "short": "", "long": "annotations", "type": str, "default": "",
-    "help": "write what failed instead, with file and line, as github (commands in its log) or gitlab (a code quality report) shows it",
-}  # fmt: skip
+_OPT_JSON = option("json", False, "write what the page tells as one JSON document instead, to standard output if no --output is given")
+_OPT_ANNOTATIONS = option(
+    "annotations",
+    "",
+    "write what failed instead, with file and line, as github (commands in its log) or gitlab (a code quality report) shows it",
+)
 
 Records = Callable[[str], Result | None]
 """The record of an action key."""

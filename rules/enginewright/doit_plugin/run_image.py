@@ -16,29 +16,29 @@ from enginewright.daemon.load import load
 from enginewright.doit_plugin.built import bring_up_to_date
 from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.load import layout_of, names_of
+from enginewright.doit_plugin.options import option
 from enginewright.doit_plugin.session import user_errors
 from enginewright.errors import ActionError
 from enginewright.oci.layout import read_image
 
 _OPTIONS = (
-    {
-        "name": "publish", "short": "p", "long": "publish", "type": list, "default": [],
-        "help": "HOSTPORT:PORT, where on the loopback a port of the container is reachable; any free one, for those the image exposes",
-    },
-    {
-        "name": "env", "short": "", "long": "env", "type": list, "default": [],
-        "help": "a variable in the container: --env=NAME=VALUE, in one word, for doit takes a NAME=VALUE by itself for one of its own;"
+    option(
+        "publish",
+        [],
+        "HOSTPORT:PORT, where on the loopback a port of the container is reachable; any free one, for those the image exposes",
+        "p",
+    ),
+    option(
+        "env",
+        [],
+        "a variable in the container: --env=NAME=VALUE, in one word, for doit takes a NAME=VALUE by itself for one of its own;"
         " or --env NAME for its value here; may be given several times",
-    },
-    {
-        "name": "health", "short": "", "long": "health", "type": str, "default": "",
-        "help": "a path, as /healthz, that is answered once it serves; left out, the image's HEALTHCHECK is waited for, if it has one",
-    },
-    {
-        "name": "timeout", "short": "", "long": "timeout", "type": int, "default": 60,
-        "help": "seconds until it must serve (default: 60)",
-    },
-)  # fmt: skip
+    ),
+    option(
+        "health", "", "a path, as /healthz, that is answered once it serves; left out, the image's HEALTHCHECK is waited for, if it has one"
+    ),
+    option("timeout", 60, "seconds until it must serve (default: 60)"),
+)
 _GRACE_SECONDS = 5
 """For the container to stop by itself."""
 

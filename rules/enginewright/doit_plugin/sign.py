@@ -11,21 +11,15 @@ from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.built import bring_up_to_date
 from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import open_build, select, user_errors
-from enginewright.doit_plugin.transfers import OPT_CA, OPT_PLAIN_HTTP
-from enginewright.doit_plugin.why import OPT_JSON
+from enginewright.doit_plugin.transfers import OPT_CA, OPT_PLAIN_HTTP, read_ca
 from enginewright.errors import ActionError
 from enginewright.execute.build import Build
 from enginewright.graph.dag import Target
 
-_OPT_TO = {
-    "name": "to", "short": "", "long": "to", "type": str, "default": "",
-    "help": "where the image is: REGISTRY/NAME",
-}  # fmt: skip
-OPT_KEY = {
-    "name": "key", "short": "", "long": "key", "type": str, "default": "",
-    "help": "another private key than the declared one: file:PATH, env:NAME or pkcs11:...",
-}  # fmt: skip
+_OPT_TO = option("to", "", "where the image is: REGISTRY/NAME")
+OPT_KEY = option("key", "", "another private key than the declared one: file:PATH, env:NAME or pkcs11:...")
 
 
 class SignCommand(Command):
@@ -49,7 +43,7 @@ class SignCommand(Command):
             raise InvalidCommand(
                 "doit sign takes one label, and where the image is, as in: doit sign images/minilm:signed --to ghcr.io/team/minilm"
             )
-        ca = Path(params["ca"]) if params["ca"] else None
+        ca = read_ca(params)
         self.load_settings(params)
         build = open_build(Path.cwd(), look_only=True)
         (label,) = select(build, args)

@@ -10,22 +10,18 @@ from typing import Any, TextIO
 
 from doit.exceptions import InvalidCommand
 
+from enginewright.doit_plugin.options import option
 from enginewright.doit_plugin.progress import Live, is_live
 from enginewright.doit_plugin.units import show_size
 from enginewright.oci.push import Moved
 
-OPT_PLAIN_HTTP = {
-    "name": "plain_http", "short": "", "long": "plain-http", "type": bool, "default": False,
-    "help": "speak HTTP without TLS to registries on other machines too, where anyone on the way can read and change what is said",
-}  # fmt: skip
-OPT_CA = {
-    "name": "ca", "short": "", "long": "ca", "type": str, "default": "",
-    "help": "a file of certificates (PEM) to trust besides the system's and those in /etc/docker/certs.d",
-}  # fmt: skip
-OPT_JOBS = {
-    "name": "jobs", "short": "j", "long": "jobs", "type": int, "default": 4,
-    "help": "blobs at a time [default: %(default)s]",
-}  # fmt: skip
+OPT_PLAIN_HTTP = option(
+    "plain-http",
+    False,
+    "speak HTTP without TLS to registries on other machines too, where anyone on the way can read and change what is said",
+)
+OPT_CA = option("ca", "", "a file of certificates (PEM) to trust besides the system's and those in /etc/docker/certs.d")
+OPT_JOBS = option("jobs", 4, "blobs at a time [default: %(default)s]", "j")
 TRANSFER_OPTIONS = (OPT_PLAIN_HTTP, OPT_CA, OPT_JOBS)
 
 _MOST = 8
@@ -90,6 +86,11 @@ def check_transfer_options(params: Any, command: str) -> Path | None:
     """The file that ``--ca`` names. Raises doit's InvalidCommand for one that is not there, and for fewer than one job."""
     if params["jobs"] < 1:
         raise InvalidCommand(f"doit {command} -j {params['jobs']}: at least one blob must be under way")
+    return read_ca(params)
+
+
+def read_ca(params: Any) -> Path | None:
+    """The file that ``--ca`` names. Raises doit's InvalidCommand for one that is not there."""
     ca = Path(params["ca"]) if params["ca"] else None
     if ca and not ca.is_file():
         raise InvalidCommand(f"--ca {ca}: there is no such file")

@@ -20,9 +20,9 @@ from enginewright.compare.verdict import BIT, CLASSES, NONE, NUMERICAL
 from enginewright.doit_plugin.build import OPT_PROCESSES
 from enginewright.doit_plugin.built import bring_up_to_date
 from enginewright.doit_plugin.command import Command, interrupted
+from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.progress import Colour, Progress, is_live
 from enginewright.doit_plugin.session import lock, open_build, select, user_errors
-from enginewright.doit_plugin.why import OPT_JSON
 from enginewright.errors import ActionError, WorkspaceError, in_words
 from enginewright.execute.build import Build
 from enginewright.execute.locked import Pin
@@ -39,15 +39,13 @@ IN_PLACE = {"remote_download": "all"}
 
 _COLOURS = {BIT: Colour.GREEN, NUMERICAL: Colour.YELLOW, NONE: Colour.RED}
 
-_OPT_DEPS = {
-    "name": "deps", "short": "", "long": "deps", "type": bool, "default": False,
-    "help": "also build again all that the targets depend on",
-}  # fmt: skip
-OPT_REQUIRE = {
-    "name": "require", "short": "", "long": "require", "type": str, "default": NUMERICAL,
-    "choices": ((BIT, "the same bytes"), (NUMERICAL, "or the same within tolerance"), (NONE, "anything that builds")),
-    "help": "the least that is asked of every target, or the exit code is 1 [default: %(default)s]",
-}  # fmt: skip
+_OPT_DEPS = option("deps", False, "also build again all that the targets depend on")
+OPT_REQUIRE = option(
+    "require",
+    NUMERICAL,
+    "the least that is asked of every target, or the exit code is 1 [default: %(default)s]",
+    choices=((BIT, "the same bytes"), (NUMERICAL, "or the same within tolerance"), (NONE, "anything that builds")),
+)
 
 
 @dataclass

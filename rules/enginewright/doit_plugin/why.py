@@ -11,24 +11,15 @@ from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.causes import as_json, tree
 from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import foresee, open_build, select, user_errors
 from enginewright.execute.build import Build
 from enginewright.execute.explain import Explanation, ahead, compared, facts, past, present
 from enginewright.execute.ledger import LEDGER, Line, fold, read, state_after
 from enginewright.graph.label import Label
 
-OPT_JSON = {
-    "name": "json", "short": "", "long": "json", "type": bool, "default": False,
-    "help": "write one JSON document to standard output",
-}  # fmt: skip
-OPT_BUILD = {
-    "name": "build", "short": "", "long": "build", "type": str, "default": "",
-    "help": "a past build: its id, or -1 for the last one, -2 for the one before",
-}  # fmt: skip
-_OPT_AGAINST = {
-    "name": "against", "short": "", "long": "against", "type": str, "default": "",
-    "help": f"compare with the ledger of another workspace or machine: a copy of its {LEDGER}",
-}  # fmt: skip
+OPT_BUILD = option("build", "", "a past build: its id, or -1 for the last one, -2 for the one before")
+_OPT_AGAINST = option("against", "", f"compare with the ledger of another workspace or machine: a copy of its {LEDGER}")
 
 _HEADS = {
     "to run": "{label} is going to run, because",
