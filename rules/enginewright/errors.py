@@ -28,3 +28,9 @@ def in_words(error: OSError) -> str:
     path = error.filename2 or error.filename  # of a link or a rename, the new name
     hint = "; make room there (in the store with `doit cache gc`), and build again" if error.errno in FULL_DISK else ""
     return f"{error.strerror or error}{f': {path}' if path else ''}{hint}"
+
+
+def with_article(kind: str) -> str:
+    """``an image``, ``a sign``: what a target is, as the messages name it."""
+    # Of what is spelt out, S begins with a vowel too.
+    return f"{'an' if kind[0] in 'aeio' or kind == 'sbom' else 'a'} {kind}"

@@ -148,7 +148,7 @@ def test_a_label_of_nothing_is_refused_with_the_nearest_there_is() -> None:
 def test_a_target_without_the_output_that_is_needed_is_refused_with_what_it_provides() -> None:
     start = "models/x/BUILD.py:1: engine(name='e'): model: expected a target that provides 'onnx', but models/x:"
     engine = Engine(name="e", model=label(":m"))
-    assert problem(engine, Engine(name="m", model=label(":n")), model("n")) == f"{start}m is a engine, which provides engine, sidecar"
+    assert problem(engine, Engine(name="m", model=label(":n")), model("n")) == f"{start}m is an engine, which provides engine, sidecar"
     assert problem(engine, Tree(name="m")) == f"{start}m is a tree"
     assert problem(engine, Group(name="m", members=(label(":n"),)), model("n")) == (
         f"{start}m is a group: name one of its members (models/x:n)"

@@ -247,7 +247,7 @@ def test_keys_that_will_not_do(workspace: Workspace, to: str) -> None:
 
 
 def test_mistakes(workspace: Workspace, to: str) -> None:
-    assert "models/x:image is a image: name a sign()" in workspace.refuse("sign", "models/x:image", "--to", to)
+    assert "models/x:image is an image: name a sign()" in workspace.refuse("sign", "models/x:image", "--to", to)
     assert workspace.refuse("check-signature", f"{to}:1").startswith("doit check-signature: say what, and with which public key")
     assert "is a private key, and signatures are checked with the public one" in workspace.refuse(
         "check-signature", f"{to}:1", "--key", "release.pem"

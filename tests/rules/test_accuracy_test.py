@@ -52,7 +52,7 @@ def test_it_reads_a_file_or_what_a_model_provides(declare: Declare) -> None:
     ("attributes", "problem"),
     [
         ({"cosine": 1.1}, "cosine: is 1.1: expected -1 to 1"),
-        ({"max_abs": -1}, "max_abs: is -1.0: expected 0 or more"),
+        ({"max_abs": -1}, "max_abs: is -1.0: expected at least 0"),
         ({"reference": 5}, "reference: expected the label of a target that provides 'reference' or a file of the package"),
     ],
 )

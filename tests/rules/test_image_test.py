@@ -21,7 +21,7 @@ from enginewright.execute.platform import unmet
         ({"checks": [command_check()]}, r"checks\[0\]: a command is missing"),
         ({"port": 0}, "port: 0 is no port"),
         ({"health": "healthz"}, "health: expected a path"),
-        ({"timeout": 0}, "timeout: expected at least 1 second"),
+        ({"timeout": 0}, "timeout: is 0: expected at least 1 second"),
     ],
 )
 def test_refused(declare: Callable[..., Any], attributes: dict[str, Any], message: str) -> None:

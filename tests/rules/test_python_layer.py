@@ -84,6 +84,7 @@ def test_a_failure_says_what_to_do_and_leaves_nothing(workspace: Workspace, tmp_
         ({"platform": "linux/amd64"}, "platform: expected a platform as wheels have it"),
         ({"prefix": "opt/venv"}, "prefix: expected an absolute path in the image"),
         ({"prefix": "/opt/../venv"}, "prefix: expected an absolute path in the image"),
+        ({"prefix": "/opt/my venv"}, "prefix: expected an absolute path in the image"),
         ({"interpreter": "python3"}, "interpreter: expected an absolute path in the image"),
         ({"compression": "lzma"}, "compression: "),
     ],

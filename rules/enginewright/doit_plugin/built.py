@@ -13,6 +13,7 @@ from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.build import BuildCommand
 from enginewright.doit_plugin.session import foresee, open_build, select
+from enginewright.errors import with_article
 from enginewright.execute.build import Build
 from enginewright.execute.memory import open_snapshot
 from enginewright.execute.outcome import Status
@@ -36,7 +37,7 @@ def outputs_of(patterns: Sequence[str], names: Collection[str], what: str, by_la
         if label in chosen and found:
             outputs[label] = Path(found[0].path)
     for label in sorted(named - outputs.keys()):
-        raise InvalidCommand(f"{label} is a {build.graph.targets[label].kind}, which makes no {what}")
+        raise InvalidCommand(f"{label} is {with_article(build.graph.targets[label].kind)}, which makes no {what}")
     if not outputs:
         raise InvalidCommand(f"nothing in {', '.join(patterns)} makes an {what}")
     _leave_out_skipped(build, outputs, outputs.keys() - named)

@@ -13,7 +13,7 @@ from doit.exceptions import InvalidCommand
 from enginewright.doit_plugin.options import option
 from enginewright.doit_plugin.session import open_build, select
 from enginewright.doit_plugin.transfers import OPT_CA, OPT_PLAIN_HTTP, read_ca
-from enginewright.errors import ActionError
+from enginewright.errors import ActionError, with_article
 from enginewright.oci.blobs import open_blob
 from enginewright.oci.layer import Layer
 from enginewright.oci.layout import Descriptor, Image, blob_path, parse_image, read_images
@@ -122,7 +122,7 @@ def _layout_of(text: str) -> Path:
     action = build.graph.targets[label].action
     found = [action.outputs[name] for name in ("layout", "base") if name in action.outputs] if action else []
     if not found:
-        raise InvalidCommand(f"{label} is a {build.graph.targets[label].kind}, which makes no image")
+        raise InvalidCommand(f"{label} is {with_article(build.graph.targets[label].kind)}, which makes no image")
     if not (path := Path(found[0].path)).exists():
         raise InvalidCommand(f"{path} does not exist: doit build {label}")
     return path

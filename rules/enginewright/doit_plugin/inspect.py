@@ -16,7 +16,7 @@ from enginewright.doit_plugin.images import REGISTRY_OPTIONS, Opened, is_layout,
 from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import open_build, select, user_errors
 from enginewright.doit_plugin.units import show_size
-from enginewright.errors import ActionError
+from enginewright.errors import ActionError, with_article
 from enginewright.execute.platform import gpus
 from enginewright.graph.label import Label
 
@@ -78,7 +78,7 @@ class InspectCommand(Command):
                 paths = tuple(Path(action.outputs[name].path) for name in names)
                 return kind, _there(paths, label)
         raise InvalidCommand(
-            f"{label} is a {build.graph.targets[label].kind}: doit inspect knows engines, ONNX models, images and layers;"
+            f"{label} is {with_article(build.graph.targets[label].kind)}: doit inspect knows engines, ONNX models, images and layers;"
             f" its outputs are {', '.join(artifact.path for artifact in action.outputs.values())}"
         )
 

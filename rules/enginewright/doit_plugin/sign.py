@@ -14,7 +14,7 @@ from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import open_build, select, user_errors
 from enginewright.doit_plugin.transfers import OPT_CA, OPT_PLAIN_HTTP, read_ca
-from enginewright.errors import ActionError
+from enginewright.errors import ActionError, with_article
 from enginewright.execute.build import Build
 from enginewright.graph.dag import Target
 
@@ -49,7 +49,7 @@ class SignCommand(Command):
         (label,) = select(build, args)
         target = build.graph.targets[label]
         if target.kind != "sign":
-            raise InvalidCommand(f"{label} is a {target.kind}: name a sign()")
+            raise InvalidCommand(f"{label} is {with_article(target.kind)}: name a sign()")
         from enginewright.attest.keys import load_private
         from enginewright.attest.signature import sign_image
         from enginewright.oci.registry.client import Client
@@ -100,7 +100,7 @@ def said_of(build: Build, target: Target) -> tuple[str, list[bytes]]:
         outputs[label] = {name: Path(artifact.path) for name, artifact in action.outputs.items()} if action else {}
         if label != image and not set(STATEMENTS) & outputs[label].keys():
             raise InvalidCommand(
-                f"{target}: attestations: {label} is a {build.graph.targets[label].kind}: name a provenance() or an sbom()"
+                f"{target}: attestations: {label} is {with_article(build.graph.targets[label].kind)}: name a provenance() or an sbom()"
             )
     digest = image_digest(outputs[image]["layout"])
     return digest, [each for label in others for each in statements_in(outputs[label], str(image), digest)]

@@ -34,12 +34,21 @@ class Installation:
     def __init__(self, known: Known = ({}, {})) -> None:
         self._code = dict(known[0])
         self._toolchains = {packages: Toolchain(versions, frozenset(modules)) for packages, (versions, modules) in known[1].items()}
+        self._given = self._count()
 
     @property
     def known(self) -> Known:
         """All that was looked up, as plain values."""
         toolchains = {packages: (dict(each.versions), sorted(each.modules)) for packages, each in self._toolchains.items()}
         return self._code, toolchains
+
+    @property
+    def grown(self) -> bool:
+        """Whether more is known now than what was given."""
+        return self._count() > self._given
+
+    def _count(self) -> int:
+        return len(self._code) + len(self._toolchains)
 
     def code(self, module: str) -> Mapping[str, str]:
         """The modules of this package that run when ``module`` does, with their digests."""

@@ -79,20 +79,21 @@ def remember(snapshot: Snapshot, loaded: Loaded, unsettled: set[Label], told: Pa
 
     ``told`` is the folder of what is known of results, which lineages tell of.
     """
-    from enginewright.graph.packed import pack
-
     graph, watched, installation = loaded.graph, loaded.watched, loaded.installation
     position = {label: i for i, label in enumerate(graph.deps)}
     memory = _Memory(_fingerprint(), tuple(sorted(position[label] for label in unsettled)), len(graph.deps) - len(graph.groups))
-    known = marshal.dumps(installation.known)
-    if watched is None:
-        workspace = _Workspace(*marshal.loads(snapshot.attachment))._replace(installation=known)
-    else:
+    attachment = snapshot.attachment
+    if watched is not None:
+        from enginewright.graph.packed import pack
+
         users = _users(graph, position, told)
         snapshot.keep_only({*users, *watched})
         snapshot.keep_only_targets({str(label) for label in graph.deps})
-        workspace = _Workspace(tuple(watched), pack(graph), marshal.dumps(users, 4), known)
-    snapshot.remember(marshal.dumps(tuple(memory), 4), marshal.dumps(tuple(workspace), 4))
+        attachment = _packed(_Workspace(tuple(watched), pack(graph), marshal.dumps(users, 4), marshal.dumps(installation.known)))
+    elif installation.grown:
+        workspace = _Workspace(*marshal.loads(attachment))
+        attachment = _packed(workspace._replace(installation=marshal.dumps(installation.known)))
+    snapshot.remember(marshal.dumps(tuple(memory), 4), attachment)
 
 
 def watched_installation() -> list[str]:
@@ -120,6 +121,10 @@ class _Workspace(NamedTuple):
     graph: bytes
     users: bytes
     installation: bytes
+
+
+def _packed(workspace: _Workspace) -> bytes:
+    return marshal.dumps(tuple(workspace), 4)
 
 
 def _read(snapshot: Snapshot) -> _Memory | None:

@@ -204,6 +204,12 @@ def _marked(hint: Any, mark: type[Any]) -> bool:
     return any(isinstance(each, mark) for each in getattr(hint, "__metadata__", ()))
 
 
+def check_least(attribute: str, value: float | None, least: int, unit: str = "") -> None:
+    """Raise AttributeProblem for a number below the least. None is none."""
+    if value is not None and value < least:
+        raise AttributeProblem(attribute, f"is {value}: expected at least {least}{unit and f' {unit}'}")
+
+
 def check_source(path: str, where: str) -> None:
     """Raise AttributeProblem for a path that names no file of the package or of a distribution."""
     rest = path.removeprefix("dist://")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from enginewright.errors import DeclarationError
+from enginewright.errors import DeclarationError, with_article
 from enginewright.graph.action import Action, Artifact
 from enginewright.graph.attributes import AttributeProblem, did_you_mean, label_attributes
 from enginewright.graph.label import Label
@@ -176,7 +176,7 @@ def _dependencies(label: Label, each: Declared, known: Mapping[Label, Declared])
             raise DeclarationError(f"{where}: {_no_target(dep, known)}")
         rule = known[dep].rule
         if needs is not None and not needs.met_by(rule.provided()):
-            what = f"is a {rule.kind}"
+            what = f"is {with_article(rule.kind)}"
             if isinstance(rule, Group):
                 what += f": name one of its members ({', '.join(map(str, rule.members[:8]))})"
             elif rule.provided():

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from enginewright.errors import ActionError
 from enginewright.graph.action import Action
-from enginewright.graph.attributes import AttributeProblem, Needs, Source
+from enginewright.graph.attributes import AttributeProblem, Needs, Source, check_least
 from enginewright.graph.label import Label
 from enginewright.graph.rule import Context, declaration
-from enginewright.rules.engine_run import EngineRun, open_engine
+from enginewright.rules.engine_run import EngineRun, open_engine, ran
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +44,7 @@ class AccuracyTest(EngineRun):
     def check(self) -> None:
         if not -1 <= self.cosine <= 1:
             raise AttributeProblem("cosine", f"is {self.cosine}: expected -1 to 1")
-        if self.max_abs is not None and self.max_abs < 0:
-            raise AttributeProblem("max_abs", f"is {self.max_abs}: expected 0 or more")
+        check_least("max_abs", self.max_abs, 0)
 
     def run(self, context: Context) -> Action:
         given = self.reference
@@ -67,11 +66,7 @@ def compare(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Map
     session = open_engine(inputs, facts)
     report = {
         "format": 1,
-        "arch": facts["arch"],
-        "gpu": session.cuda.name,
-        "backend": facts["backend"],
-        "engine": facts["engine"]["sha256"],
-        "precision": facts["precision"],
+        **ran(session),
         "outputs": worst_of((run_all(session, part.inputs), part.outputs) for part in parts),
     }
     text = json.dumps(report, indent=2, sort_keys=True) + "\n"

@@ -15,9 +15,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from enginewright.errors import ActionError
+from enginewright.errors import ActionError, with_article
 from enginewright.graph.action import Action
-from enginewright.graph.attributes import AttributeProblem, Needs, Source, did_you_mean
+from enginewright.graph.attributes import AttributeProblem, Needs, Source, check_least, did_you_mean
 from enginewright.graph.label import Label
 from enginewright.graph.rule import Context, Group, Lookup, Rule, declaration
 from enginewright.model.architecture import resolve
@@ -86,8 +86,7 @@ class TensorrtEngine(_Options):
             raise AttributeProblem("profiles", "dims is one profile and profiles are all of them: give one of the two")
         for where, dims in self._ranges():
             check_ranges(where, dims)
-        if self.workspace_mib is not None and self.workspace_mib < 1:
-            raise AttributeProblem("workspace_mib", f"is {self.workspace_mib}: expected at least 1 MiB")
+        check_least("workspace_mib", self.workspace_mib, 1, "MiB")
         if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
             raise AttributeProblem("optimization_level", f"is {self.optimization_level}: expected 0 to 5")
         for i, plugin in enumerate(self.plugins):
@@ -159,7 +158,7 @@ def engines_by_arch(engines: Label, lookup: Lookup) -> dict[str, Label]:
     expanded = [] if hasattr(named, "engines") or hasattr(named, "models") else list(named.expand(engines.package, lookup))
     labels = {vars(rule)["arch"]: Label(engines.package, rule.name) for rule in expanded if "engine" in rule.provides}
     if not labels:
-        raise AttributeProblem("engines", f"{engines} is a {named.kind}, which makes no engines: name a tensorrt_engine()")
+        raise AttributeProblem("engines", f"{engines} is {with_article(named.kind)}, which makes no engines: name a tensorrt_engine()")
     # Shorter first: sm_90 comes before sm_120.
     return {arch: labels[arch] for arch in sorted(labels, key=lambda arch: (len(arch), arch))}
 
@@ -177,7 +176,9 @@ def find_engine(engine: Label, arch: str, lookup: Lookup) -> tuple[Label, Engine
     except AttributeProblem as problem:
         raise AttributeProblem("engine", str(problem)) from None
     if not isinstance(rule, TensorrtEngine):
-        raise AttributeProblem("engine", f"{declared} is a {rule.kind}: name an engine of a tensorrt_engine(), as ':engine_sm_90'")
+        raise AttributeProblem(
+            "engine", f"{declared} is {with_article(rule.kind)}: name an engine of a tensorrt_engine(), as ':engine_sm_90'"
+        )
     engines = [each for each in rule.expand(declared.package, lookup) if isinstance(each, Engine)]
     found = [each for each in engines if each.arch in wanted]
     if len(found) != 1:

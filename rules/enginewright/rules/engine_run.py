@@ -67,3 +67,15 @@ def open_engine(inputs: Mapping[str, Path], facts: Mapping[str, Any]) -> Session
     from enginewright.tensorrt.run import open_session
 
     return open_session(inputs["engine"], facts, [path for name, path in inputs.items() if name.startswith("plugins/")])
+
+
+def ran(session: Session) -> dict[str, Any]:
+    """What a report says of what ran, and on what."""
+    facts = session.facts
+    return {
+        "arch": facts["arch"],
+        "gpu": session.cuda.name,
+        "backend": facts["backend"],
+        "engine": facts["engine"]["sha256"],
+        "precision": facts["precision"],
+    }

@@ -15,7 +15,7 @@ from enginewright.daemon.checks import CommandCheck, HttpCheck, ask, execute
 from enginewright.daemon.load import load
 from enginewright.errors import ActionError, WorkspaceError
 from enginewright.graph.action import NETWORK_VARIABLES, Action
-from enginewright.graph.attributes import AttributeProblem, Needs, check_source
+from enginewright.graph.attributes import AttributeProblem, Needs, check_least, check_source
 from enginewright.graph.label import Label
 from enginewright.graph.rule import Context, Rule, declaration
 from enginewright.oci.layout import canonical_json
@@ -48,8 +48,7 @@ class ImageTest(Rule):
             raise AttributeProblem("port", f"{self.port} is no port: expected 1 to 65535")
         if self.health and not self.health.startswith("/"):
             raise AttributeProblem("health", f"expected a path, as '/healthz', got {self.health!r}")
-        if self.timeout < 1:
-            raise AttributeProblem("timeout", f"expected at least 1 second, got {self.timeout}")
+        check_least("timeout", self.timeout, 1, "second")
         if not self.checks:
             raise AttributeProblem("checks", "is empty: what does the image do? Check it, as with http_check('/healthz')")
         for number, each in enumerate(self.checks):

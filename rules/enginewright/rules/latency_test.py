@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar
 
 from enginewright.errors import ActionError
 from enginewright.graph.action import Action
-from enginewright.graph.attributes import AttributeProblem, Source
+from enginewright.graph.attributes import AttributeProblem, Source, check_least
 from enginewright.graph.rule import Context, declaration
-from enginewright.rules.engine_run import EngineRun, open_engine
+from enginewright.rules.engine_run import EngineRun, open_engine, ran
 
 _MODES = {"stream": "without CUDA graphs", "graph": "with CUDA graphs"}
 
@@ -40,11 +40,9 @@ class LatencyTest(EngineRun):
 
     def check(self) -> None:
         for attribute, value, least in (("batch", self.batch, 1), ("warmup", self.warmup, 0), ("iterations", self.iterations, 1)):
-            if value is not None and value < least:
-                raise AttributeProblem(attribute, f"is {value}: expected at least {least}")
+            check_least(attribute, value, least)
         for dim, size in self.dims.items():
-            if size < 1:
-                raise AttributeProblem(f"dims[{dim!r}]", f"is {size}: expected at least 1")
+            check_least(f"dims[{dim!r}]", size, 1)
         if self.batch is not None and "batch" in self.dims:
             raise AttributeProblem("dims", "has a 'batch' beside the attribute batch: give one of the two")
         for attribute, limit in (("p50_ms", self.p50_ms), ("p99_ms", self.p99_ms)):
@@ -72,11 +70,7 @@ def measure(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Map
     session = open_engine(inputs, facts)
     report = {
         "format": 1,
-        "arch": facts["arch"],
-        "gpu": session.cuda.name,
-        "backend": facts["backend"],
-        "engine": facts["engine"]["sha256"],
-        "precision": facts["precision"],
+        **ran(session),
         "shapes": shapes,
         "warmup": params["warmup"],
         "iterations": params["iterations"],

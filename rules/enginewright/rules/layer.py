@@ -14,7 +14,7 @@ from enginewright.graph.label import Label
 from enginewright.graph.rule import Context, declaration
 from enginewright.oci import layer as oci_layer
 from enginewright.oci.members import LONGEST_NAME, WHITEOUT, Rights, gather, parents
-from enginewright.rules.layering import LayerRule
+from enginewright.rules.layering import LayerRule, is_image_path
 
 _OWNER = re.compile(r"(\d{1,10})(?::(\d{1,10}))?")
 _MODE = re.compile(r"0?([0-7]{3,4})")
@@ -116,13 +116,12 @@ def _place(path: str, source: Label | str, context: Context) -> list[tuple[str, 
 
 def _check_paths(attribute: str, paths: Iterable[str], may_end_with_slash: bool) -> None:
     for path in paths:
-        parts = path.removeprefix("/").removesuffix("/").split("/")
-        if not path.startswith("/") or (path != "/" and {"", ".", ".."} & set(parts)) or "\0" in path:
+        if path != "/" and not is_image_path(path.removesuffix("/")):
             raise AttributeProblem(attribute, f"{path!r} is not a path in the image: write it absolute, with no '.', '..' or '//'")
         if path.endswith("/") and not may_end_with_slash:
             raise AttributeProblem(attribute, f"{path!r} is a folder: write it without '/' at its end")
         room = LONGEST_NAME - len(WHITEOUT) * (attribute == "deletes")
-        if longest := next((part for part in parts if len(part.encode("utf-8", "surrogatepass")) > room), ""):
+        if longest := next((part for part in path.split("/") if len(part.encode("utf-8", "surrogatepass")) > room), ""):
             raise AttributeProblem(attribute, f"{longest[:40] + '...'!r} is too long a name: there is room for {room} bytes")
 
 

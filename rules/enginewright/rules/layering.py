@@ -20,6 +20,11 @@ def check_compression(text: str) -> None:
         raise AttributeProblem("compression", str(error)) from None
 
 
+def is_image_path(path: str) -> bool:
+    """Whether a path names something below the root of an image: absolute, without '.', '..', '//' or a slash at its end."""
+    return path.startswith("/") and not {"", ".", ".."} & set(path[1:].split("/")) and "\0" not in path
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayerRule(Rule):
     """A rule that makes a layer.

@@ -14,7 +14,7 @@ from enginewright.rules.engine_manifest import EngineManifest
 from enginewright.rules.image import Image
 from enginewright.rules.image_index import ImageIndex
 from enginewright.rules.layer import FilesLayer
-from enginewright.rules.layering import check_compression
+from enginewright.rules.layering import check_compression, is_image_path
 
 ARCHITECTURE = "dev.enginewright.gpu.architecture"
 """The annotation of an image for one architecture, in its manifest and in the index over all: ``sm_80`` and so on."""
@@ -42,7 +42,7 @@ class ModelImage(Rule):
     annotations: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
-        if self.folder and (not self.folder.startswith("/") or {"", ".", ".."} & set(self.folder[1:].split("/"))):
+        if self.folder and not is_image_path(self.folder):
             raise AttributeProblem("folder", f"expected an absolute path in the image, as '/models/minilm', got {self.folder!r}")
         check_compression(self.compression)
 

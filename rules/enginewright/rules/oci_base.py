@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from enginewright.graph.action import Action
+from enginewright.graph.action import NETWORK_VARIABLES, Action
 from enginewright.graph.attributes import AttributeProblem, Source
 from enginewright.graph.rule import Context, Rule, declaration
 
-_ENVIRONMENT = (
-    "HOME", "PATH", "DOCKER_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_RUNTIME_DIR",
-    *(name for each in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY") for name in (each, each.lower())),
-)  # fmt: skip
-"""Where logins and certificates are, and how the network is reached. What comes from there is checked against its digest."""
+_LOGINS = ("PATH", "DOCKER_CONFIG", "XDG_RUNTIME_DIR")
+"""Where logins are, and the programs that keep them."""
 
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?")
 
@@ -85,7 +82,7 @@ class OciBase(Rule):
                 params={"image": self.image, "platform": self.platform, "shallow": self.shallow, "plain_http": self.plain_http},
                 packages=("docker", "urllib3"),
                 requires={"network": "yes"},
-                environment=_ENVIRONMENT,
+                environment=(*NETWORK_VARIABLES, *_LOGINS),
             )
         params = {"platform": self.platform, "digest": self.digest}
         if self.archive is not None:

@@ -15,12 +15,13 @@ from enginewright.graph.label import Label
 from enginewright.graph.rule import Context, Lookup, Rule, declaration
 from enginewright.oci.layer import write_layer
 from enginewright.oci.members import gather
-from enginewright.rules.layering import LayerRule
+from enginewright.rules.layering import LayerRule, is_image_path
 from enginewright.wheel.environment import make_environment
 from enginewright.wheel.fetch import VARIABLES
 from enginewright.wheel.target import PLATFORM, PYTHON, Target
 
-_PATH = re.compile(r"(/[\w.+-]+)+")
+_SHEBANG = re.compile(r"[\w/.+-]+")
+"""What the first line of a script can say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class PythonLayer(LayerRule):
         if not PLATFORM.fullmatch(self.platform):
             raise AttributeProblem("platform", f"expected a platform as wheels have it, as 'manylinux_2_28_x86_64', got {self.platform!r}")
         for attribute, path in (("prefix", self.prefix), ("interpreter", self.interpreter or "/usr")):
-            if not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
+            if not is_image_path(path) or not _SHEBANG.fullmatch(path):
                 raise AttributeProblem(attribute, f"expected an absolute path in the image, as '/opt/venv', got {path!r}")
 
     def expand(self, package: str, lookup: Lookup) -> Iterator[Rule]:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from enginewright.errors import ActionError
 from enginewright.graph.action import Action, Artifact
-from enginewright.graph.attributes import AttributeProblem, Needs, Source
+from enginewright.graph.attributes import AttributeProblem, Needs, Source, check_least
 from enginewright.graph.label import Label
 from enginewright.graph.rule import Context, Lookup, Rule, declaration
 
@@ -52,9 +52,8 @@ class Scan(Rule):
     trivy: Annotated[str, Source()] = TRIVY
 
     def check(self) -> None:
-        for attribute in ("max_age_days", "vex_days"):
-            if getattr(self, attribute) < 1:
-                raise AttributeProblem(attribute, f"is {getattr(self, attribute)}: expected at least 1")
+        check_least("max_age_days", self.max_age_days, 1)
+        check_least("vex_days", self.vex_days, 1)
 
     def expand(self, package: str, lookup: Lookup) -> Iterator[Rule]:
         findings = Findings(name=f"{self.name}.findings", image=self.image, database=self.database, trivy=self.trivy)
