@@ -36,7 +36,7 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     return out
 
 
-def built_alone(workspace: Workspace, folder: Path) -> dict[str, bytes]:
+def built_alone(workspace: Workspace, folder: Path) -> dict[str, str]:
     """The outputs that a copy of the workspace with a store of its own has."""
     clone = workspace.clone(folder, folder.with_name(f"{folder.name}-store"))
     clone.doit("build")
