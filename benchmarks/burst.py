@@ -26,6 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from reapi import engine as reapi
 
 ARCHS = ("sm_75", "sm_80")
+KEEPALIVE = 60
+"""Seconds after which the engine takes a silent worker for dead, as in deploy/: on a machine with so much to do, one may well be silent."""
 SETTINGS = """[tool.doit]
 loader = "enginewright"
 
@@ -99,7 +101,7 @@ def main() -> None:
     distinct = builds + actions - 1
     report = Report({**machine(), "burst": f"{builds} builds of {actions} actions, {distinct} of them distinct; 2 workers"})
     properties = [{"gpu_arch": arch} for arch in ARCHS]
-    with reapi.running(properties) as engine, tempfile.TemporaryDirectory(prefix="burst-") as folder:
+    with reapi.running(properties, KEEPALIVE) as engine, tempfile.TemporaryDirectory(prefix="burst-") as folder:
         roots = [Path(folder, str(build)) for build in range(builds)]
         for build, root in enumerate(roots):
             make(root, build, actions, engine.address)

@@ -197,3 +197,29 @@ def test_a_number_that_is_none(workspace: Workspace, option: str, message: str) 
 def test_an_option_with_an_empty_value_takes_nothing_else_for_it(workspace: Workspace) -> None:
     assert workspace.doit("graph", "--output=", "models/y").stdout == "build/graph.svg: 1 target, 1 stale\n"
     assert workspace.doit("query", "--", "models/y:d").stdout == "models/y:d\n"
+
+
+BEYOND = {
+    "--remote-cache=gprc://h:1": "gprc://h:1: expected grpc://HOST:PORT[/INSTANCE], ",
+    "--remote-cache=grpc://h:many": "grpc://h:many: Port could not be cast to integer value as 'many'",
+    "--remote-cache=http://user:secret@h": "http://...@h: give a token by ENGINEWRIGHT_REMOTE_TOKEN or token-file",
+    "--remote-executor=http://h": "--remote-executor: expected grpc://HOST:PORT[/INSTANCE] or grpcs://..., got http",
+    "--remote-mode=reed": "--remote-mode: expected one of read, write, read-write, got 'reed'",
+    "--remote-execution=allways": "remote-execution: 'allways' is none of auto, always, never (did you mean 'always'?)",
+    "--remote-tls-ca=none.pem": "--remote-tls-ca: there is no file ",
+}
+
+
+def test_an_option_for_another_machine_that_makes_no_sense(workspace: Workspace) -> None:
+    said = [workspace.refuse("build", option) for option in BEYOND]
+    assert [text[: len(message)] for text, message in zip(said, BEYOND.values())] == list(BEYOND.values())
+    workspace.build()
+    assert [workspace.refuse("build", option) for option in BEYOND] == said  # also when there is nothing to do
+
+
+def test_a_variable_for_another_machine_that_makes_no_sense(workspace: Workspace) -> None:
+    workspace.build()
+    workspace.environment["ENGINEWRIGHT_REMOTE_CACHE"] = "cache.example.com"
+    assert workspace.refuse("build").startswith("cache.example.com: expected grpc://HOST:PORT[/INSTANCE], ")
+    workspace.environment["ENGINEWRIGHT_REMOTE_CACHE"] = "grpc://127.0.0.1:9"  # where nothing is, but nothing is asked for
+    assert "up to date 4" in workspace.doit("build").stdout

@@ -27,7 +27,7 @@ DEPLOY = HERE.parents[1] / "deploy"
 
 BUILDGRID = "0.4.4"
 KEEPALIVE_SECONDS = 4
-"""After so long the engine takes a worker that says nothing for dead, and gives its action to another."""
+"""After so long the engine takes a worker that says nothing for dead, and gives its action to another: soon, as in tests one dies."""
 
 _DRIVER = """
 int cuInit(unsigned flags) { return 0; }
@@ -131,22 +131,26 @@ class Worker:
 
     def ran(self) -> list[Span]:
         """What it ran, in order."""
-        found: dict[str, Span] = {}
+        begun: dict[str, list[float]] = {}
         spans = []
         for line in (self.folder / "ran").read_text().splitlines():
             what, action, when, *_ = line.split()
             if what == "begin":
-                found[action] = Span(action, float(when), 0)
-            else:
-                spans.append(Span(action, found.pop(action).begin, float(when)))
-        return [*spans, *found.values()]
+                begun.setdefault(action, []).append(float(when))
+            else:  # of two runs of one action, as after the engine took the worker for dead, the first ends first
+                spans.append(Span(action, begun[action].pop(0), float(when)))
+        return [*spans, *(Span(action, begin, 0) for action, begins in begun.items() for begin in begins)]
 
 
 class Engine:
-    """The engine's processes. Its address is ``127.0.0.1:PORT``, its folder holds all that it writes."""
+    """The engine's processes. Its address is ``127.0.0.1:PORT``, its folder holds all that it writes.
 
-    def __init__(self, folder: Path) -> None:
+    ``keepalive`` is after how many seconds it takes a worker that says nothing for dead.
+    """
+
+    def __init__(self, folder: Path, keepalive: int) -> None:
         self.folder = folder
+        self._keepalive = keepalive
         self.venv = environment()
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
@@ -190,7 +194,7 @@ class Engine:
             "0.0.0.0:50051": self.address,
             "postgresql+psycopg2://bgd@database/bgd": url,
             "/var/lib/buildgrid/cas": f"{self.folder}/cas",
-            "keepalive-timeout: 60": f"keepalive-timeout: {KEEPALIVE_SECONDS}",
+            "keepalive-timeout: 60": f"keepalive-timeout: {self._keepalive}",
             "cache-failed-actions: false": "cache-failed-actions: true",
         }.items():
             assert given in text, f"deploy/buildgrid.yml has no {given}"
@@ -234,11 +238,11 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 
 
 
 @contextmanager
-def running(workers: Sequence[Mapping[str, str]] = ()) -> Iterator[Engine]:
+def running(workers: Sequence[Mapping[str, str]] = (), keepalive: int = KEEPALIVE_SECONDS) -> Iterator[Engine]:
     """An engine for as long as the context, with a worker of each of these platform properties."""
     folder = Path(tempfile.mkdtemp(prefix="enginewright-engine-"))  # not below a folder that the database's user may not enter
     try:
-        engine = Engine(folder)
+        engine = Engine(folder, keepalive)
         try:
             for number, properties in enumerate(workers):
                 engine.worker(f"worker-{number}", **properties)

@@ -31,6 +31,8 @@ OPT_COMPRESSION = option(
     " [default: the setting compression, or none]",
 )
 
+_REMOTE = tuple(str(option["name"]) for option in (*CACHE_OPTIONS, *EXECUTOR_OPTIONS))
+
 
 class BuildCommand(Command):
     """Judges the whole selection in one pass, and hands doit only the tasks that may have to run."""
@@ -58,6 +60,10 @@ class BuildCommand(Command):
         if not args and not params["json"] and not params["verbose"] and not params["locked"]:
             actions = nothing_to_do(snapshot)
             if actions is not None:
+                if any(map(params.get, _REMOTE)) or any(name.startswith("ENGINEWRIGHT_REMOTE_") for name in os.environ):
+                    from enginewright.doit_plugin.remote_settings import check_given
+
+                    check_given(Path.cwd(), params)
                 print(summary_line({"up to date": actions}, time.monotonic() - started))
                 return 0
         from enginewright.doit_plugin.execution import build_selection

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enginewright.doit_plugin.shared_cache import access_of, warn
-from enginewright.errors import WorkspaceError
 from enginewright.execute.elsewhere import Elsewhere, read_choice
 from enginewright.workspace.executor import ExecutorSettings
 from enginewright.workspace.shared_cache import CacheSettings
@@ -34,10 +33,6 @@ def open_elsewhere(settings: ExecutorSettings, cache: CacheSettings, store: Path
     It works on the shared cache ``cache``, which ``sharing`` is when it was reached; one that it cannot work on has it use a storage
     of its own. Raises WorkspaceError.
     """
-    try:
-        choice = read_choice(settings.execution)
-    except ValueError as error:
-        raise WorkspaceError(f"remote-execution: {error}") from None
     if not settings.url:
         return None
     from enginewright.remote.address import parse
@@ -63,4 +58,5 @@ def open_elsewhere(settings: ExecutorSettings, cache: CacheSettings, store: Path
 
     behind = "" if shared == address else f"the remote cache {shared}, on which "
     problem = "" if sharing is not None else f"{behind}{address}{' works,' if behind else ''} is not there"
+    choice = read_choice(settings.execution)
     return Elsewhere(str(address), connect, choice, settings.workers, settings.jobs, shares, cache.required, warn, problem)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +12,11 @@ from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.options import CACHE_OPTIONS, EXECUTOR_OPTIONS, OPT_JSON, option
+from enginewright.doit_plugin.remote_settings import read_remote
 from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.shared_cache import access_of
-from enginewright.workspace.executor import read_executor_settings
 from enginewright.workspace.settings import read_settings
-from enginewright.workspace.shared_cache import CacheSettings, read_cache_settings
+from enginewright.workspace.shared_cache import CacheSettings
 
 if TYPE_CHECKING:
     from enginewright.remote.checks import Step
@@ -54,9 +53,7 @@ class RemoteCommand(Command):
             print(_describe(root, params, params["property"]), end="")
             return 0
         with user_errors():
-            table = read_settings(root).remote
-            executor = read_executor_settings(root, table, os.environ, params)
-            settings = read_cache_settings(root, table, os.environ, params, executor.url)
+            _, settings = read_remote(root, read_settings(root).remote, params)
             if not settings.url:
                 raise InvalidCommand(
                     "no remote cache is set up: give --remote-cache=URL, set ENGINEWRIGHT_REMOTE_CACHE, or write"

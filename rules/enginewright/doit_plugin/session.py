@@ -16,6 +16,7 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile
 
 from enginewright.doit_plugin.executor import open_elsewhere
 from enginewright.doit_plugin.nodes import nodes, skip_ignored
+from enginewright.doit_plugin.remote_settings import read_remote
 from enginewright.doit_plugin.shared_cache import CLAIMS, open_sharing
 from enginewright.errors import DeclarationError, WorkspaceError, in_words
 from enginewright.execute.build import Build
@@ -26,9 +27,7 @@ from enginewright.execute.workers import Workers
 from enginewright.graph.label import Label
 from enginewright.store.snapshot import Snapshot
 from enginewright.store.strong import StrongDigests
-from enginewright.workspace.executor import read_executor_settings
 from enginewright.workspace.settings import Settings, read_settings
-from enginewright.workspace.shared_cache import read_cache_settings
 
 if TYPE_CHECKING:
     from enginewright.execute.locked import Pin
@@ -60,9 +59,7 @@ def open_build(
             workers = Workers()
             workers.reserve()  # it starts up while the graph is loaded
         loaded = recall(snapshot) or _load(root, settings, snapshot)
-        executor = read_executor_settings(root, settings.remote, os.environ, options or {})
-        # An executor is a cache, too, of what it has made, and of what builds make themselves.
-        cache = read_cache_settings(root, settings.remote, os.environ, options or {}, executor.url)
+        executor, cache = read_remote(root, settings.remote, options or {})
         sharing = None if look_only else open_sharing(root, cache, settings.store, executor.properties, executor.timeout)
         elsewhere = open_elsewhere(executor, cache, settings.store, sharing)
         claims = StrongDigests(root / CLAIMS) if look_only and cache.url else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,15 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from enginewright.doit_plugin.remote_settings import read_remote
 from enginewright.doit_plugin.session import open_build
 from enginewright.doit_plugin.shared_cache import access_of
 from enginewright.errors import ActionError, WorkspaceError
 from enginewright.execute.elsewhere import Machine, read_machine
 from enginewright.execute.installation import Installation
 from enginewright.execute.platform import host_platform
-from enginewright.workspace.executor import ExecutorSettings, read_executor_settings
+from enginewright.workspace.executor import ExecutorSettings
 from enginewright.workspace.settings import read_settings
-from enginewright.workspace.shared_cache import CacheSettings, read_cache_settings
+from enginewright.workspace.shared_cache import CacheSettings
 
 if TYPE_CHECKING:
     from enginewright.execute.probe import Found
@@ -57,7 +57,7 @@ def wanted_workers(root: Path, settings: ExecutorSettings) -> list[Wanted]:
 
 def worker_steps(root: Path, params: Mapping[str, Any]) -> Iterator[Step]:
     """Try the remote executor of the workspace at ``root``, and a worker of each kind that its targets ask for; nothing without one."""
-    settings, cache = _settings(root, params)
+    settings, cache = read_remote(root, read_settings(root).remote, params)
     if not settings.url:
         return
     from enginewright.remote.checks import Step
@@ -91,7 +91,7 @@ def describe_worker(root: Path, params: Mapping[str, Any], properties: Mapping[s
     """
     from enginewright.remote.errors import RemoteError
 
-    settings, cache = _settings(root, params)
+    settings, cache = read_remote(root, read_settings(root).remote, params)
     if not settings.url:
         raise WorkspaceError("no remote executor is set up: give --remote-executor=URL, or write executor = 'URL' (docs/remote.md)")
     asked = {**settings.properties, **properties}
@@ -102,12 +102,6 @@ def describe_worker(root: Path, params: Mapping[str, Any], properties: Mapping[s
             return _probe(execution, storage, settings, Wanted(asked, packages)).text
         except (RemoteError, ActionError) as error:
             raise WorkspaceError(f"{Wanted(asked, packages)}: {error}") from None
-
-
-def _settings(root: Path, params: Mapping[str, Any]) -> tuple[ExecutorSettings, CacheSettings]:
-    table = read_settings(root).remote
-    settings = read_executor_settings(root, table, os.environ, params)
-    return settings, read_cache_settings(root, table, os.environ, params, settings.url)
 
 
 @contextmanager
