@@ -12,7 +12,8 @@ import pytest
 from enginewright import python_action
 from enginewright.errors import ActionError
 from enginewright.execute.installation import Installation
-from enginewright.execute.local import Executor, Input
+from enginewright.execute.local import Executor
+from enginewright.execute.spawn import Input, Spawn
 from enginewright.graph.action import Artifact
 from enginewright.graph.key import material
 from enginewright.graph.label import Label
@@ -74,7 +75,7 @@ class Sandbox:
             path = locate(self.root, artifact)
             found[name] = Input(path, tree_digest(path) if artifact.tree else file_digest(path))
         covered = material(action, inputs={name: each.digest for name, each in found.items()}, code={}, toolchain={}, platform="")
-        with self.executor.run(LABEL, action, covered.key(), covered, found, self.log) as result:
+        with self.executor.run(Spawn(LABEL, action, covered, found), self.log) as result:
             return result
 
     def problem(self, function: str, **options: Any) -> str:

@@ -48,6 +48,21 @@ def test_what_is_read_has_the_key_of_what_was_written(action: Action) -> None:
     assert describe(*found) == data
 
 
+@given(ACTIONS)
+def test_what_is_offered_is_told_and_is_in_no_key(action: Action) -> None:
+    names = sorted(action.outputs)[:1]
+    data = describe(LABEL, action, covered(action), names)
+    found = read_description(data)
+    assert (found.offered, found.material.key()) == (tuple(names), covered(action).key())
+    assert describe(*found) == data != describe(LABEL, action, covered(action))
+
+
+def test_an_offer_of_what_is_no_output_is_refused() -> None:
+    action = Action("Make", "m:f", {}, {"out": Artifact("out")})
+    with pytest.raises(ValueError, match="none of its outputs"):
+        read_description(describe(LABEL, action, covered(action), ["other"]))
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"format": 1}', b'{"format": 1, "material": {}}', b"\xff"])
 def test_other_bytes_are_no_description(data: bytes) -> None:
     with pytest.raises(ValueError):

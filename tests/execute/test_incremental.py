@@ -22,10 +22,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import enginewright.execute.build
 from enginewright.doit_plugin.session import open_build
 from enginewright.execute.isolation import AUDIT, Isolation
-from enginewright.execute.local import Executor, Input
+from enginewright.execute.local import Executor
 from enginewright.execute.memory import STATE
 from enginewright.execute.outcome import Status
 from enginewright.execute.sandbox import Sandbox
+from enginewright.execute.spawn import Input
 from enginewright.graph.action import Action
 from enginewright.graph.label import Label
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -28,6 +29,45 @@ from enginewright import python_action
 python_action(name="a", function="make.py:copy", inputs={"in": "in.txt"}, outputs={"out": "a.txt"})
 python_action(name="far", function="make.py:copy", inputs={"in": ":a"}, outputs={"out": "far.txt"}, requires=%s)
 python_action(name="b", function="make.py:copy", inputs={"in": ":far"}, outputs={"out": "b.txt"})
+"""
+
+CHAIN = """
+from enginewright import python_action
+
+python_action(name="first", function="make.py:copy", inputs={"in": "in.txt"}, outputs={"out": "first.txt"}, params={"times": 100_000})
+python_action(name="second", function="make.py:last", inputs={"in": ":first"}, outputs={"out": "second.txt"})
+python_action(name="third", function="make.py:copy", inputs={"in": ":first"}, outputs={"out": "third.txt"})
+"""
+LAST = """
+def last(inputs, outputs, params):
+    trace(outputs)
+    outputs["out"].write_text(inputs["in"].read_text().splitlines()[-1])
+"""
+
+MEASURED = """
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from enginewright.graph.rule import declaration
+from enginewright.rules.python_action import PythonAction
+
+@dataclass(frozen=True, kw_only=True)
+class Measured(PythonAction):
+    kind: ClassVar[str] = "measured"
+
+    def action(self, context):
+        return replace(super().action(context), previous=("cache",))
+
+measured = declaration(Measured)
+measured(name="a", function="make.py:measure", inputs={"in": "in.txt"}, outputs={"out": "a.txt", "cache": "cache.txt"})
+"""
+MEASURE = """
+def measure(inputs, outputs, params):
+    trace(outputs)
+    text = inputs["in"].read_text()
+    offered = outputs["cache"].with_name("cache.txt.previous")
+    outputs["out"].write_text(text)
+    outputs["cache"].write_text((offered.read_text() if offered.exists() else "") + text)
 """
 
 
@@ -251,6 +291,57 @@ def test_inputs_that_the_storage_has_need_not_come_here(remote: Callable[..., Wo
     assert fresh.read("build/models/x/far/far.txt") == 2 * first.read("models/x/in.txt")
     assert fresh.build("models/x:far").built == set()
     assert fresh.build().built == {"models/x:b"}
+
+
+def test_what_no_action_here_needs_stays_there(remote: Callable[..., Workspace], engine: reapi.Engine) -> None:
+    read = Counter[str]()
+
+    def count(method: str, data: bytes) -> bytes:
+        read[method] += len(data)
+        return data
+
+    with proxy(engine.address, Faults(mangle=count)) as address:
+        workspace = remote(build=CHAIN, executor=f"grpc://{address}", execution="always,models/x:third=never")
+        workspace.write({"models/x/make.py": workspace.make + LAST})
+        first, line = workspace.root / "build/models/x/first/first.txt", workspace.read("models/x/in.txt")
+        assert workspace.build("models/x:second").built == {"models/x:first", "models/x:second"}
+        assert workspace.read("build/models/x/second/second.txt") == line.strip()
+        assert not first.exists() and read["Read"] < 10_000
+        assert workspace.build("models/x:second").up_to_date == {"models/x:first", "models/x:second"}
+        assert f", a worker of grpc://{address}" in workspace.doit("why", "models/x:second").stdout
+        assert workspace.build("models/x:third").built == {"models/x:third"}
+        assert first.read_text() == 100_000 * line == workspace.read("build/models/x/third/third.txt")
+        assert read["Read"] < len(first.read_bytes()) + 20_000
+
+
+def test_what_was_left_there_and_lost_is_made_again(remote: Callable[..., Workspace], engine: reapi.Engine) -> None:
+    workspace = remote(build=CHAIN, execution="always,models/x:third=never", download="minimal")
+    workspace.write({"models/x/make.py": workspace.make + LAST})
+    assert workspace.build("models/x:second").built == {"models/x:first", "models/x:second"}
+    assert not (workspace.root / "build/models/x/second").exists()
+    content = 100_000 * workspace.read("models/x/in.txt")
+    (blob,) = (engine.folder / "cas").rglob(f"*{hashlib.sha256(content.encode()).hexdigest()[2:]}*")
+    blob.unlink()
+    assert workspace.build("models/x:third").built >= {"models/x:first", "models/x:third"}
+    assert workspace.read("build/models/x/first/first.txt") == content
+
+
+def test_what_the_last_run_offers_goes_along(remote: Callable[..., Workspace], engine: reapi.Engine, tmp_path: Path) -> None:
+    workspace = remote(build=MEASURED, execution="always")
+    workspace.write({"models/x/make.py": workspace.make + MEASURE})
+    for word in ("one,", f"{time.time_ns()},"):
+        workspace.write({"models/x/in.txt": word})
+        assert workspace.build().built == {"models/x:a"}
+    assert workspace.read("build/models/x/a/cache.txt") == f"one,{word}"
+    # What came of it is the result of the action itself, for everybody.
+    fresh = workspace.clone(tmp_path / "fresh", tmp_path / "fresh-store")
+    assert fresh.build().cached == {"models/x:a"}
+    assert fresh.read("build/models/x/a/cache.txt") == f"one,{word}"
+    # Who may not write it there runs the action as it is.
+    workspace.write({"models/x/in.txt": f"{time.time_ns()},"})
+    assert workspace.build("--remote-mode=read").built == {"models/x:a"}
+    assert workspace.read("build/models/x/a/cache.txt") == workspace.read("models/x/in.txt")
+    assert fresh.build().up_to_date == {"models/x:a"}
 
 
 def test_no_server_that_is_required(remote: Callable[..., Workspace]) -> None:

@@ -47,9 +47,9 @@ def test_a_server_that_is_full_is_asked_until_it_has_room() -> None:
 
 
 def test_a_server_that_is_slow_is_asked_some_times() -> None:
-    assert attempts.patiently(Server(*[SLOW, FULL] * 9), threading.Event()) == "answer"
+    assert attempts.patiently(Server(*[SLOW, FULL] * (attempts._SLOW - 1)), threading.Event()) == "answer"
     with pytest.raises(RemoteError, match="slow"):
-        attempts.patiently(Server(*[SLOW, FULL] * 10), threading.Event())
+        attempts.patiently(Server(*[SLOW, FULL] * attempts._SLOW), threading.Event())
 
 
 def test_other_faults_do_not_ask_for_patience() -> None:

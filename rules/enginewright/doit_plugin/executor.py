@@ -49,12 +49,13 @@ def open_elsewhere(settings: ExecutorSettings, cache: CacheSettings, store: Path
         from enginewright.store.content import ContentStore
 
         assert sharing is not None
-        execution = Execution(Connection(address, access, cache.timeout))
+        execution = Execution(Connection(address, access, cache.timeout, patient=True))
         execution.check()
-        storage = adapter_for(storage_of(settings, cache), access, cache.timeout)
+        storage = adapter_for(storage_of(settings, cache), access, cache.timeout, patient=True)
         return RemoteExecutor(
-            str(address), execution, storage, ContentStore(store), sharing, settings.properties, settings.timeout, settings.queue_timeout
-        )
+            str(address), execution, storage, ContentStore(store), sharing, shares, settings.properties, settings.timeout,
+            settings.queue_timeout,
+        )  # fmt: skip
 
     behind = "" if shared == address else f"the remote cache {shared}, on which "
     problem = "" if sharing is not None else f"{behind}{address}{' works,' if behind else ''} is not there"

@@ -60,7 +60,7 @@ def open_build(
             workers.reserve()  # it starts up while the graph is loaded
         loaded = recall(snapshot) or _load(root, settings, snapshot)
         executor, cache = read_remote(root, settings.remote, options or {})
-        sharing = None if look_only else open_sharing(root, cache, settings.store, executor.properties, executor.timeout)
+        sharing = None if look_only else open_sharing(root, cache, settings.store, executor)
         elsewhere = open_elsewhere(executor, cache, settings.store, sharing)
         claims = StrongDigests(root / CLAIMS) if look_only and cache.url else None
         given = (root, loaded, settings.store, snapshot, processes, look_only, workers, sharing, cache.download, elsewhere, claims)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enginewright.errors import WorkspaceError
 from enginewright.execute.memory import STATE
+from enginewright.workspace.executor import ExecutorSettings
 from enginewright.workspace.shared_cache import CacheSettings
 
 if TYPE_CHECKING:
@@ -26,12 +26,10 @@ def access_of(settings: CacheSettings) -> Access:
     return Access(settings.ca, settings.certificate, settings.key, read_token(settings.token_file))
 
 
-def open_sharing(
-    root: Path, settings: CacheSettings, store: Path, properties: Mapping[str, str], timeout: float | None = None
-) -> Sharing | None:
+def open_sharing(root: Path, settings: CacheSettings, store: Path, executor: ExecutorSettings) -> Sharing | None:
     """The shared cache of these settings, once it was reached; None when there is none, or it is not there, which is said.
 
-    ``properties`` and ``timeout`` are those of the actions that are executed remotely. Raises WorkspaceError.
+    With an ``executor``, whose settings are part of how actions are named, it is waited for when it has much to do. Raises WorkspaceError.
     """
     if not settings.url:
         return None
@@ -41,8 +39,9 @@ def open_sharing(
     from enginewright.store.content import ContentStore
 
     address = parse(settings.url)
-    adapter = adapter_for(address, access_of(settings), settings.timeout)
-    cache = SharedCache(adapter, str(address), settings.mode != "write", settings.mode != "read", settings.required, warn)
+    patient = bool(executor.url)
+    adapter = adapter_for(address, access_of(settings), settings.timeout, patient)
+    cache = SharedCache(adapter, str(address), settings.mode != "write", settings.mode != "read", settings.required, warn, patient)
     cache.reach()
     if cache.lost:
         cache.close()
@@ -53,7 +52,7 @@ def open_sharing(
         from enginewright.remote.connect import INSTALL
 
         raise WorkspaceError(f"{address}: the module {error.name!r} is needed, and is not installed: {INSTALL}") from None
-    return Sharing(cache, ContentStore(store), root / CLAIMS, properties, timeout)
+    return Sharing(cache, ContentStore(store), root / CLAIMS, executor.properties, executor.timeout)
 
 
 def warn(text: str) -> None:

@@ -7,13 +7,12 @@ has lost it by then, it is made again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable
 from typing import TYPE_CHECKING
 
 from enginewright.execute.outputs import Outputs
-from enginewright.graph.action import Artifact
+from enginewright.graph.action import Action, Artifact
 from enginewright.graph.dag import Graph, Target
-from enginewright.graph.key import Material
 from enginewright.graph.label import Label
 from enginewright.store.content import ContentStore
 from enginewright.store.lock import shared
@@ -22,15 +21,16 @@ from enginewright.store.snapshot import Snapshot
 from enginewright.store.strong import StrongDigests
 
 if TYPE_CHECKING:
-    from enginewright.execute.local import Input
     from enginewright.execute.sharing import Sharing
+    from enginewright.execute.spawn import Spawn
 
 
 class Absent:
     """``labels`` are the targets whose outputs, not all of them, were left in the cache ``sharing``; with None there are none.
 
     ``download`` is "all", "toplevel" or "minimal", ``asked`` the targets whose outputs are to be fetched with "toplevel". ``outdated`` are
-    targets that were judged by bytes that had to be made again, and came out otherwise. ``records`` keeps the results whose outputs were
+    targets that were judged by bytes that had to be made again, and came out otherwise; those that are ``needed`` here are made again so
+    that they come here. ``records`` keeps the results whose outputs were
     left there; ``claims`` is, for a build that only looks, what the cache said to earlier ones.
     """
 
@@ -48,6 +48,7 @@ class Absent:
     ) -> None:
         self.labels: set[Label] = set()
         self.outdated: set[Label] = set()
+        self.needed: set[Label] = set()
         self.asked: Container[Label] = graph.deps
         self._graph = graph
         self._sharing = sharing
@@ -81,14 +82,29 @@ class Absent:
         """The result of a key that was found in the cache by this build, or was left there by an earlier one."""
         return self._found.get(key) or (self._records.get(key) if self._records is not None else None)
 
-    def look_up(self, target: Target, key: str, material: Material, inputs: Mapping[str, Input]) -> Result | None:
-        """The result that the cache has of a target's action."""
-        if self._sharing is None or target.action is None:
-            return None
-        result = self._sharing.look_up(target.label, target.action, key, material, inputs)
+    def look_up(self, spawn: Spawn) -> Result | None:
+        """The result that the cache has of an action."""
+        result = self._sharing.look_up(spawn) if self._sharing is not None else None
         if result is not None:
-            self._found[key] = result
+            self._found[spawn.key] = result
         return result
+
+    def stays(self, label: Label, shares: bool) -> bool:
+        """Whether the outputs of a target that runs elsewhere need not come here: ``shares`` says whether they are in the cache then."""
+        return self._sharing is not None and shares and self._sharing.readable and not self._wanted(label)
+
+    def leave(self, label: Label, action: Action, result: Result) -> None:
+        """Take the result of an action that ran elsewhere for one that was found in the cache, and leave its outputs there."""
+        self._found[result.key] = result
+        for artifact in action.outputs.values():
+            self._outputs.leave_out(artifact)
+        self.labels.add(label)
+        self.keep(result.key)
+
+    def get(self, digest: str) -> bool:
+        """Have the store get a file from the cache; False when it cannot be had."""
+        with shared(self._store.root):
+            return self._sharing is not None and self._sharing.fetch(digest, False)
 
     def have(self, label: Label, artifact: Artifact, digest: str) -> bool:
         """Put an output in place from the cache, or leave it there until it is needed; False when it cannot be had."""
@@ -112,8 +128,8 @@ class Absent:
         return True
 
     def _wanted(self, label: Label) -> bool:
-        """Whether the outputs of a target are to be fetched, though no action needs them."""
-        return self._download == "all" or (self._download == "toplevel" and label in self.asked)
+        """Whether the outputs of a target are to be fetched, though no action needs them, or because one does."""
+        return label in self.needed or self._download == "all" or (self._download == "toplevel" and label in self.asked)
 
     def keep(self, key: str) -> None:
         """Record a result that was found in the cache: as one of this machine's, if all its bytes are here by now."""

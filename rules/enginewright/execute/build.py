@@ -19,7 +19,7 @@ from enginewright.execute.absent import Absent
 from enginewright.execute.elsewhere import Elsewhere, Unavailable
 from enginewright.execute.isolation import Isolation
 from enginewright.execute.ledger import LEDGER, Draft
-from enginewright.execute.local import Executor, Input
+from enginewright.execute.local import Executor
 from enginewright.execute.materials import Materials
 from enginewright.execute.memory import STATE, Loaded, remember
 from enginewright.execute.outcome import Outcome, Status
@@ -27,6 +27,7 @@ from enginewright.execute.outputs import Outputs
 from enginewright.execute.placement import Placement
 from enginewright.execute.previous import offering
 from enginewright.execute.resources import Need, Resources, alone_on_gpu, machine_memory, need
+from enginewright.execute.spawn import Spawn
 from enginewright.execute.workers import Workers
 from enginewright.execute.written import Written, is_dated
 from enginewright.graph.action import Artifact
@@ -215,13 +216,13 @@ class Build:
         assert target.action is not None
         label = target.label
         began = self._draft.elapsed()
-        material = self._materials.of(target)
-        key, previous = material.key(), self._previous.setdefault(label, self.last_key(label))
+        spawn = self._materials.spawn(target)
+        key, previous = spawn.key, self._previous.setdefault(label, self.last_key(label))
         built = self._snapshot.target(str(label))
         if built is not None and built.key == "":
             self.reasons[label] = "forgotten"
             return None
-        for result, digests in self._candidates(target, key, built, material):
+        for result, digests in self._candidates(spawn, built):
             wrong = {
                 name: artifact for name, artifact in target.action.outputs.items() if not self._outputs.intact(artifact, digests[name])
             }
@@ -240,20 +241,18 @@ class Build:
                 self.reasons[label] = ""
                 return Outcome(label, Status.UP_TO_DATE, key=key)
             outcome = Outcome(label, Status.CACHED, key=key)
-            self._draft.enter(str(label), outcome.status.value, key, material, previous, began, worker, reason, None)
+            self._draft.enter(str(label), outcome.status.value, key, spawn.material, previous, began, worker, reason, None)
             return outcome
         self._absent.disown(key)
         return None
 
-    def _candidates(
-        self, target: Target, key: str, built: Built | None, material: Material
-    ) -> Iterator[tuple[Result | None, Mapping[str, str]]]:
+    def _candidates(self, spawn: Spawn, built: Built | None) -> Iterator[tuple[Result | None, Mapping[str, str]]]:
         """Results of a key and the digests of their outputs, the nearest first; None stands for the last result of this workspace."""
-        if built is not None and built.key == key:
+        if built is not None and built.key == spawn.key:
             yield None, built.outputs
-        elif (result := self._actions.get(key)) is not None:
+        elif (result := self._actions.get(spawn.key)) is not None:
             yield result, {name: output.digest for name, output in result.outputs.items()}
-        if (result := self._absent.look_up(target, key, material, self._materials.inputs(target))) is not None:
+        if (result := self._absent.look_up(spawn)) is not None:
             yield result, {name: output.digest for name, output in result.outputs.items()}
 
     def _have(self, label: Label, artifact: Artifact, digest: str) -> bool:
@@ -268,6 +267,7 @@ class Build:
         reason = self._placement.unmet(target)
         if not reason:
             self.reasons[label] = "the remote cache has lost an output that is needed"
+            self._absent.needed.add(label)
             outcome = self.run(label)
             if outcome.status is not Status.FAILED:
                 return
@@ -321,13 +321,8 @@ class Build:
         target = self.graph.targets[label]
         assert target.action is not None
         self._absent.bring_inputs(target, self._make_again)
-        need, inputs = self._need(target), self._materials.inputs(target)
-        material = self._materials.of(target, inputs)
-        with (
-            self._resources.hold(need),
-            alone_on_gpu(need.gpu, lambda: self._closing),
-            executor.run(label, target.action, material.key(), material, inputs, log) as result,
-        ):
+        need, spawn = self._need(target), self._materials.spawn(target)
+        with self._resources.hold(need), alone_on_gpu(need.gpu, lambda: self._closing), executor.run(spawn, log) as result:
             yield result
 
     def _need(self, target: Target) -> Need:
@@ -353,62 +348,56 @@ class Build:
         assert target.action is not None
         label = target.label
         began, previous = self._draft.elapsed(), self._previous.setdefault(label, self.last_key(label))
-        key, material, result = "", None, None
+        spawn = result = None
+        stays = elsewhere is not None and self._absent.stays(label, elsewhere.shares)
         try:
             self.log(label).unlink(missing_ok=True)
-            inputs = self._materials.inputs(target)
-            material = self._materials.of(target, inputs)
-            key = material.key()
-            running = (
-                elsewhere.run(
-                    label,
-                    target.action,
-                    key,
-                    material,
-                    inputs,
-                    self.log(label),
-                    lambda: self._absent.bring_inputs(target, self._make_again),
-                )
-                if elsewhere is not None
-                else self._running_here(target, previous, key, material, inputs)
-            )
-            with running as result:
-                self._actions.put(result)
+            spawn = self._materials.spawn(target)
+            with self._running(target, spawn, previous, elsewhere, stays) as result:
+                if stays:
+                    self._absent.leave(label, target.action, result)
+                else:
+                    self._take_in(spawn, result)
                 if target.action.previous:
-                    self._actions.set_latest(str(label), key)
-                digests = {name: output.digest for name, output in result.outputs.items()}
-                if not all(self._outputs.place(artifact, digests[name]) for name, artifact in target.action.outputs.items()):
-                    raise ActionError("its outputs vanished from the store: is another process clearing it?")
-                if self.sharing is not None:
-                    self._absent.labels.discard(label)
-                    if elsewhere is None or not elsewhere.shares:
-                        self.sharing.offer(label, target.action, material, inputs, result)
-            self._snapshot.set_target(str(label), Built(key, digests))
+                    self._actions.set_latest(str(label), spawn.key)
+                if self.sharing is not None and (elsewhere is None or not elsewhere.shares):
+                    self.sharing.offer(spawn, result)
+            self._snapshot.set_target(str(label), Built(spawn.key, {name: output.digest for name, output in result.outputs.items()}))
             if elsewhere is None:
                 self._snapshot.linked(path for artifact in target.action.inputs.values() for path in self._outputs.files(artifact))
-            outcome = Outcome(label, Status.BUILT, key=key, seconds=result.seconds, host=result.host if elsewhere is not None else "")
+            outcome = Outcome(label, Status.BUILT, key=spawn.key, seconds=result.seconds, host=result.host if elsewhere is not None else "")
         except Unavailable as problem:
             if not (unmet := self._placement.retreat(target)):
                 return None
             outcome = self._failed(target, ActionError(f"{problem}; and this machine cannot run it: it {unmet}"))
         except (ActionError, DeclarationError, WorkspaceError, OSError) as error:
             outcome = self._failed(target, error)
-        reason = outcome.reason or self.reasons.get(label, "")
+        reason, key, material = outcome.reason or self.reasons.get(label, ""), "", None
+        if spawn is not None:
+            key, material = spawn.key, spawn.material
         self._draft.enter(str(label), outcome.status.value, key, material, previous, began, worker, reason, result)
         return outcome
 
     @contextmanager
-    def _running_here(self, target: Target, previous: str, key: str, material: Material, inputs: Mapping[str, Input]) -> Iterator[Result]:
-        """Run an action on this machine; in the context its outputs stay in the store."""
-        label, action, last = target.label, target.action, None
-        assert action is not None
-        if action.previous and self.reason(label) != "forgotten":  # who has a target forgotten wants it made from nothing
+    def _running(self, target: Target, spawn: Spawn, previous: str, elsewhere: Elsewhere | None, stays: bool) -> Iterator[Result]:
+        """Run an action, here or elsewhere; in the context its outputs stay in the store, or, if it ``stays``, there."""
+        label, last, log = target.label, None, self.log(target.label)
+        if spawn.action.previous and self.reason(label) != "forgotten":  # who has a target forgotten wants it made from nothing
             last = self.record(previous) if previous else self._actions.latest(str(label))
-        with (
-            offering(action, last, self._store, self._staging) as (action, offered),
-            self._executor.run(label, action, key, material, {**inputs, **offered}, self.log(label)) as result,
-        ):
-            yield result
+        with offering(spawn, last, self._store, self._staging, self._absent.get) as spawn:
+            if elsewhere is None:
+                with self._executor.run(spawn, log) as result:
+                    yield result
+            else:
+                with elsewhere.run(spawn, log, stays, lambda: self._absent.bring_inputs(target, self._make_again)) as result:
+                    yield result
+
+    def _take_in(self, spawn: Spawn, result: Result) -> None:
+        """Keep the result of an action that ran, and put its outputs, which are in the store, in place. Raises ActionError."""
+        self._actions.put(result)
+        if not all(self._outputs.place(artifact, result.outputs[name].digest) for name, artifact in spawn.action.outputs.items()):
+            raise ActionError("its outputs vanished from the store: is another process clearing it?")
+        self._absent.labels.discard(spawn.label)
 
     def _failed(self, target: Target, error: Exception) -> Outcome:
         """The outcome of a target that failed, with nothing left that might be taken for what it would have made."""

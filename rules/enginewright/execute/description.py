@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from enginewright.graph.action import Action, Artifact, WarmUp
@@ -31,17 +31,20 @@ FORMAT = 1
 
 
 class Described(NamedTuple):
-    """What a description holds. ``digests`` of the inputs are those of the local store, XXH3-128."""
+    """What a description holds. The digests of the inputs are those of the local store, XXH3-128; ``offered`` are the outputs of the
+    target's last run that lie there, too."""
 
     label: Label
     action: Action
     material: Material
+    offered: tuple[str, ...] = ()
 
 
-def describe(label: Label, action: Action, material: Material) -> bytes:
+def describe(label: Label, action: Action, material: Material, offered: Iterable[str] = ()) -> bytes:
     """The description of an action whose key covers ``material``: canonical JSON, the same on every machine."""
     data = {
         "environment": action.environment,
+        **({"offered": sorted(offered)} if offered else {}),
         "format": FORMAT,
         "label": str(label),
         "material": vars(material),
@@ -71,7 +74,10 @@ def read_description(data: bytes) -> Described:
             environment=tuple(found["environment"]),
             warm_up=None if warm_up is None else WarmUp(warm_up[0], tuple(warm_up[1])),
         )
-        return Described(Label.parse(found["label"]), action, material)
+        offered = tuple(found.get("offered", ()))
+        if not action.outputs.keys() >= set(offered):
+            raise ValueError(f"this is no action's description: none of its outputs is one of {offered}")
+        return Described(Label.parse(found["label"]), action, material, offered)
     except (KeyError, TypeError, AttributeError, IndexError) as problem:
         raise ValueError(f"this is no action's description: {type(problem).__name__}: {problem}") from None
 

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from enginewright.errors import WorkspaceError
-from enginewright.execute.local import Input
+from enginewright.execute.spawn import Spawn
 from enginewright.graph.action import Action
 from enginewright.graph.attributes import did_you_mean
-from enginewright.graph.key import Material
 from enginewright.graph.label import Label
 from enginewright.store.results import Result
 
@@ -160,16 +159,7 @@ class Elsewhere:
         return self._problem
 
     @contextmanager
-    def run(
-        self,
-        label: Label,
-        action: Action,
-        key: str,
-        material: Material,
-        inputs: Mapping[str, Input],
-        log: Path,
-        bring: Callable[[], None],
-    ) -> Iterator[Result]:
+    def run(self, spawn: Spawn, log: Path, stays: bool, bring: Callable[[], None]) -> Iterator[Result]:
         """As `enginewright.execute.remote.RemoteExecutor.run`, once ``problem`` has been found empty.
 
         Raises Unavailable when the action did not run; WorkspaceError when the executor cannot be reached any more and must be.
@@ -179,7 +169,7 @@ class Elsewhere:
 
         assert self._executor is not None
         try:
-            with self._executor.run(label, action, key, material, inputs, log, bring) as result:
+            with self._executor.run(spawn, log, stays, bring) as result:
                 yield result
         except GaveUpError as error:
             raise Unavailable(str(error)) from None

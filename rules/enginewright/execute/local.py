@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +20,14 @@ from enginewright.execute.installation import SOURCE_ROOT, Installation
 from enginewright.execute.isolation import NAMESPACE, Isolation, choose
 from enginewright.execute.missing import end_of, undeclared_in
 from enginewright.execute.sandbox import Sandbox, Sandboxes
+from enginewright.execute.spawn import Input, Spawn
 from enginewright.execute.workers import Kind, Workers
 from enginewright.graph.action import LIGHT, Action, WarmUp
-from enginewright.graph.key import Material
 from enginewright.graph.label import Label
 from enginewright.store.content import ContentStore
 from enginewright.store.digest import Stat, file_digest, tree_digest, tree_files
 from enginewright.store.lock import shared
 from enginewright.store.results import Output, Result
-
-
-@dataclass(frozen=True)
-class Input:
-    """An input where it lies on this machine: its absolute path and the digest it has there."""
-
-    location: Path
-    digest: str
 
 
 class Executor:
@@ -100,19 +91,19 @@ class Executor:
             self._workers.start(self._kind(LIGHT, network=False))
 
     @contextmanager
-    def run(self, label: Label, action: Action, key: str, material: Material, inputs: Mapping[str, Input], log: Path) -> Iterator[Result]:
+    def run(self, spawn: Spawn, log: Path) -> Iterator[Result]:
         """Run an action and store its outputs, which nobody takes out of the store before the context is left.
 
         Raises ActionError with the reason when it fails, reads what it did not declare, leaves out an output, writes
         something else, or one of its inputs changes meanwhile; WorkspaceError as `isolation` does. What it prints goes to ``log``.
-        ``key`` is that of ``material``.
         """
+        action, inputs = spawn.whole.action, spawn.whole.inputs
         isolation = self.isolation
         started, clock = time.time(), time.monotonic()
         with self._sandboxes.take() as sandbox:
             before = {name: _stats(each.location) for name, each in inputs.items()}
             sandbox.stage(action, {name: each.location for name, each in inputs.items()})
-            reply = self._work(label, action, inputs, sandbox, log)
+            reply = self._work(spawn.label, action, inputs, sandbox, log)
             for name, each in inputs.items():
                 if _changed(each, before[name]):
                     raise ActionError(f"its input {action.inputs[name].path} changed while it ran: the result was thrown away; build again")
@@ -121,7 +112,7 @@ class Executor:
             with shared(self._store.root):
                 outputs = self._collect(sandbox.root, action, inputs)
                 yield Result(
-                    key=key, label=str(label), material=vars(material), outputs=outputs, started=started,
+                    key=spawn.key, label=str(spawn.label), material=vars(spawn.material), outputs=outputs, started=started,
                     seconds=time.monotonic() - clock, peak_rss=reply["peak_rss"], host=socket.gethostname(), sandbox=isolation.name,
                 )  # fmt: skip
 

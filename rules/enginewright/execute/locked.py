@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from enginewright.execute.build import Build
-from enginewright.execute.local import Input
 from enginewright.execute.outcome import Outcome, Status
+from enginewright.execute.spawn import Input
 from enginewright.graph.dag import Target
 from enginewright.graph.key import material
 from enginewright.graph.label import Label

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from enginewright.errors import DeclarationError
 from enginewright.execute.installation import Installation
-from enginewright.execute.local import Input
 from enginewright.execute.placement import Placement
+from enginewright.execute.spawn import Input, Spawn
 from enginewright.graph.action import Artifact
 from enginewright.graph.dag import Graph, Target
 from enginewright.graph.key import Material, material
@@ -88,6 +88,12 @@ class Materials:
             toolchain=self._placement.toolchain(target),
             platform=self._placement.platform(target),
         )
+
+    def spawn(self, target: Target) -> Spawn:
+        """A target's action with its inputs and its material. Raises DeclarationError."""
+        assert target.action is not None
+        inputs = self.inputs(target)
+        return Spawn(target.label, target.action, self.of(target, inputs), inputs)
 
     def _made(self, target: Target, artifact: Artifact) -> bool:
         """Whether an input is another target's output, rather than a source."""

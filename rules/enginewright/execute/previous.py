@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from enginewright.execute.local import Input
-from enginewright.graph.action import Action, Artifact
+from enginewright.execute.spawn import Input, Spawn
 from enginewright.store.content import ContentStore
 from enginewright.store.results import Result
 
 
 @contextmanager
-def offering(action: Action, last: Result | None, store: ContentStore, staging: Path) -> Iterator[tuple[Action, dict[str, Input]]]:
-    """The action with what its last result offers, if there is one, and that by input name; it lies below ``staging`` in the context."""
+def offering(spawn: Spawn, last: Result | None, store: ContentStore, staging: Path, fetch: Callable[[str], bool]) -> Iterator[Spawn]:
+    """The spawn with what its last result offers, if there is one; that lies below ``staging`` in the context.
+
+    ``fetch`` has the store get what it lacks, by digest, or says that it cannot be had.
+    """
     if last is None:
-        yield action, {}
+        yield spawn
         return
     with tempfile.TemporaryDirectory(dir=staging) as folder:
         offered = {}
-        for name in action.previous:
+        for name in spawn.action.previous:
             place = Path(folder, name)
-            if name in last.outputs and store.place(last.outputs[name].digest, place, staging):
-                offered[f"previous/{name}"] = Input(place, last.outputs[name].digest)
-        artifacts = {name: Artifact(f"{action.outputs[name.partition('/')[2]].path}.previous") for name in offered}
-        yield replace(action, inputs={**action.inputs, **artifacts}), offered
+            if name in last.outputs:
+                digest = last.outputs[name].digest
+                if store.place(digest, place, staging) or (fetch(digest) and store.place(digest, place, staging)):
+                    offered[name] = Input(place, digest)
+        yield replace(spawn, offered=offered)

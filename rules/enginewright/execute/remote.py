@@ -15,11 +15,9 @@ import xxhash
 
 from enginewright.errors import ActionError
 from enginewright.execute.description import FAILED, RECORD, REFUSED, Record, Stored, read_record
-from enginewright.execute.local import Input
-from enginewright.execute.sharing import Sharing, check_result, platform_properties
+from enginewright.execute.sharing import Sharing, check_result, platform_properties, result_of_record
+from enginewright.execute.spawn import Spawn
 from enginewright.graph.action import Action
-from enginewright.graph.key import Material
-from enginewright.graph.label import Label
 from enginewright.remote.adapter import SMALL, Adapter
 from enginewright.remote.attempts import patiently
 from enginewright.remote.digest import Digest
@@ -33,11 +31,15 @@ from enginewright.store.results import Output, Result
 
 _ATTEMPTS = 3
 
+_UPLOADS = 4
+"""Actions whose inputs are sent at a time: an executor that many builds come to at once is to be asked little at once."""
+
 
 class RemoteExecutor:
     """Runs actions on an executor's workers. ``storage`` is what it takes inputs from and puts outputs into.
 
-    Outputs go into ``store``, checked. ``sharing`` says how actions are named beyond this machine. ``properties`` are the platform
+    Outputs go into ``store``, checked. ``sharing`` says how actions are named beyond this machine, and is the cache that ``storage``
+    belongs to if ``shares``. ``properties`` are the platform
     properties of all of them; ``timeout`` is for how many seconds an action may run, ``patience`` for how many it may wait for a
     worker; None leaves both to the executor. ``name`` stands in records.
     """
@@ -49,6 +51,7 @@ class RemoteExecutor:
         storage: Adapter,
         store: ContentStore,
         sharing: Sharing,
+        shares: bool,
         properties: Mapping[str, str],
         timeout: float | None,
         patience: float | None,
@@ -58,47 +61,53 @@ class RemoteExecutor:
         self._storage = storage
         self._store = store
         self._sharing = sharing
+        self._shares = shares
         self._properties = properties
         self._timeout = timeout
         self._patience = patience
         self._stopped = threading.Event()
+        self._uploading = threading.Semaphore(_UPLOADS)
 
     @contextmanager
-    def run(
-        self,
-        label: Label,
-        action: Action,
-        key: str,
-        material: Material,
-        inputs: Mapping[str, Input],
-        log: Path,
-        bring: Callable[[], None],
-    ) -> Iterator[Result]:
-        """Run an action and store its outputs, which nobody takes out of the store before the context is left.
+    def run(self, spawn: Spawn, log: Path, stays: bool, bring: Callable[[], None]) -> Iterator[Result]:
+        """Run an action and store its outputs, which nobody takes out of the store before the context is left; with ``stays`` they are
+        left where they are, and can be had of the shared cache.
 
         Raises ActionError with the reason when it fails; RemoteError when the executor fails, and the action might be run elsewhere.
-        What it prints goes to ``log``. ``key`` is that of ``material``. Inputs need not lie on this machine as long as the storage has
-        them; ``bring`` is called when it has not, and puts them where they are to lie, or raises ActionError.
+        What it prints goes to ``log``. Inputs need not lie on this machine as long as the storage has them; ``bring`` is called when it
+        has not, and puts them where they are to lie, or raises ActionError.
+
+        What is offered to the action is sent along if the result, which the executor keeps under another name then, can be written under
+        the action's own.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
-        properties = platform_properties(action.requires, self._properties)
+        properties = platform_properties(spawn.action.requires, self._properties)
+        offering = bool(spawn.offered) and self._sharing.writable
         try:
-            remote = self._sharing.action(label, action, material, inputs)
-            sources = self._sharing.sources(action, inputs)
+            remote = self._sharing.action(spawn, offering)
+            sources = self._sharing.sources(spawn, offering)
         except ValueError as error:
             raise ActionError(str(error)) from None
-        executed = self._execute(remote, sources, properties, bring)
-        log.write_bytes(self._printed(executed.stdout))
+
+        def show(data: bytes) -> None:
+            with open(log, "ab") as printed:
+                printed.write(data)
+
+        executed = self._execute(remote, sources, properties, bring, show)
+        _complete(log, self._printed(executed.stdout))
         reason = ""
         if executed.late or executed.result.exit_code:
             reason = self._printed(executed.stderr).decode(errors="replace").strip()
         _judge(executed, reason, properties, self._timeout)
         with shared(self._store.root):
-            record, outputs = self._collect(action, executed.result)
-            yield Result(
-                key=key, label=str(label), material=vars(material), outputs=outputs, started=record.started, seconds=record.seconds,
-                peak_rss=record.peak_rss, host=record.host, sandbox=record.sandbox, executor=self.name,
-            )  # fmt: skip
+            data, record = self._record(spawn.action, executed.result)
+            if stays:
+                outputs = self._sharing.claimed(spawn.action, record)
+            else:
+                outputs = {name: self._output(name, spawn.action, record.outputs[name]) for name in spawn.action.outputs}
+            if offering and self._shares:
+                self._sharing.rename(spawn, executed.result, data)
+            yield result_of_record(spawn, record, outputs, self.name)
 
     def stop(self) -> None:
         """Call off what runs, and start nothing more."""
@@ -112,14 +121,20 @@ class RemoteExecutor:
         self._store.close()
 
     def _execute(
-        self, action: RemoteAction, sources: Mapping[Digest, Path], properties: Mapping[str, str], bring: Callable[[], None]
+        self,
+        action: RemoteAction,
+        sources: Mapping[Digest, Path],
+        properties: Mapping[str, str],
+        bring: Callable[[], None],
+        show: Callable[[bytes], None],
     ) -> Executed:
         """Have an action run, with all that it needs in the executor's storage, which may lose some of it again at any time."""
         use_cached = True
         for attempt in range(_ATTEMPTS):
-            patiently(lambda: self._upload(action, sources, bring), self._stopped)
+            with self._uploading:
+                patiently(lambda: self._upload(action, sources, bring), self._stopped)
             try:
-                executed = self._execution.run(action.digest, self._patience, use_cached)
+                executed = self._execution.run(action.digest, self._patience, use_cached, show)
             except InputsMissingError:
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -143,17 +158,18 @@ class RemoteExecutor:
                 self._storage.write(digest, sources[digest])
         self._storage.write_small(small)
 
-    def _collect(self, action: Action, result: RemoteResult) -> tuple[Record, dict[str, Output]]:
-        """Put the outputs of an action into the store; its record and they."""
+    def _record(self, action: Action, result: RemoteResult) -> tuple[bytes, Record]:
+        """The record of an action's run, as bytes and read. Raises ActionError when it is not one of what the result has."""
         worker = result.worker or "a remote worker"
         if RECORD not in result.files:
             raise ActionError(f"{worker} sent no record of its run: a worker needs this version of Enginewright")
         try:
-            record = read_record(self._bytes(result.files[RECORD].digest))
+            data = self._bytes(result.files[RECORD].digest)
+            record = read_record(data)
             check_result(result, record, action)
         except ValueError as error:
             raise ActionError(f"the result that {worker} sent cannot be used: {error}") from None
-        return record, {name: self._output(name, action, record.outputs[name]) for name in action.outputs}
+        return data, record
 
     def _output(self, name: str, action: Action, files: Sequence[Stored]) -> Output:
         artifact, size = action.outputs[name], sum(each.size for each in files)
@@ -212,6 +228,16 @@ class RemoteExecutor:
             raise GaveUpError(f"{self.name} has lost {digest}, which is part of a result it just gave")
         if digest.size and state.hexdigest() != digest.hash:
             raise WrongBytesError(f"{self.name} gave other bytes than {digest}")
+
+
+def _complete(log: Path, printed: bytes) -> None:
+    """Have a log hold what was printed, of which a part may stand there already: who watches the file sees it once."""
+    before = log.read_bytes() if log.exists() else b""
+    if printed.startswith(before):
+        with open(log, "ab") as rest:
+            rest.write(printed[len(before) :])
+    else:
+        log.write_bytes(printed)
 
 
 def _shown(properties: Mapping[str, str]) -> str:

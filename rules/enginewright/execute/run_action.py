@@ -35,9 +35,10 @@ from enginewright.execute.description import (
     write_record,
 )
 from enginewright.execute.installation import Installation
-from enginewright.execute.local import Executor, Input
+from enginewright.execute.local import Executor
 from enginewright.execute.platform import PROPERTY, gpus, host_platform, unmet
 from enginewright.execute.resources import alone_on_gpu
+from enginewright.execute.spawn import Input, Spawn, offered_path
 from enginewright.graph.key import Material
 from enginewright.store.content import ContentStore
 from enginewright.store.digest import file_digest, tree_digest
@@ -119,7 +120,9 @@ def run(root: Path, described: Described) -> None:
 
     Raises ActionError as the local executor does, and when an input has other bytes than the key says.
     """
-    label, action, material = described
+    label, action, material, beside = described
+    places = {name: root / offered_path(action.outputs[name]) for name in beside}
+    offered = {name: Input(place, file_digest(place)) for name, place in places.items()}
     inputs = {name: Input(root / path, digest) for name, (path, digest) in material.inputs.items()}
     for each in inputs.values():
         if (tree_digest if each.location.is_dir() else file_digest)(each.location) != each.digest:
@@ -133,7 +136,7 @@ def run(root: Path, described: Described) -> None:
         with (
             alone_on_gpu(gpu, lambda: False),
             _shown(log),
-            executor.run(label, action, material.key(), material, inputs, log) as result,
+            executor.run(Spawn(label, action, material, inputs, offered), log) as result,
         ):
             outputs = stored_outputs(store, StrongDigests(own / "strong"), result.outputs)
             for output in result.outputs.values():

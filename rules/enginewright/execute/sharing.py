@@ -21,9 +21,8 @@ import xxhash
 
 from enginewright.errors import WorkspaceError, in_words
 from enginewright.execute.description import DESCRIPTION, RECORD, Record, Stored, describe, read_record, stored_outputs, write_record
-from enginewright.execute.local import Input
-from enginewright.graph.action import Action
-from enginewright.graph.key import Material
+from enginewright.execute.spawn import Input, Spawn
+from enginewright.graph.action import Action, Artifact
 from enginewright.graph.label import Label
 from enginewright.remote.cache import SharedCache
 from enginewright.remote.digest import Digest
@@ -80,14 +79,26 @@ class Sharing:
         self._uploads: list[tuple[Label, Future[str]]] = []
         self.unwritten: list[tuple[Label, str]] = []
 
-    def action(self, label: Label, action: Action, material: Material, inputs: Mapping[str, Input]) -> RemoteAction:
-        """An action as other machines know it.
+    @property
+    def readable(self) -> bool:
+        """Whether bytes can be had of it."""
+        return self.cache.reads and not self.cache.lost
+
+    @property
+    def writable(self) -> bool:
+        """Whether it takes results."""
+        return self.cache.writes and not self.cache.lost
+
+    def action(self, spawn: Spawn, offering: bool = False) -> RemoteAction:
+        """An action as other machines know it; to run it once with what is offered to it, ``offering``, it has another name.
 
         Raises ValueError when an input has other bytes by now, or a name that is not UTF-8; OSError.
         """
+        action = spawn.action
+        offered = spawn.offered if offering else {}
         return remote_action(
-            contents={DESCRIPTION: describe(label, action, material)},
-            inputs={path: file for path, file, _ in self._files(action, inputs)},
+            contents={DESCRIPTION: describe(spawn.label, action, spawn.material, offered)},
+            inputs={path: file for path, file, _ in self._files(spawn.whole if offering else spawn)},
             input_folders=[each.path for each in action.inputs.values() if each.tree],
             outputs=[*(each.path for each in action.outputs.values() if not each.tree), RECORD],
             output_folders=[each.path for each in action.outputs.values() if each.tree],
@@ -95,60 +106,57 @@ class Sharing:
             timeout=self._timeout,
         )
 
-    def sources(self, action: Action, inputs: Mapping[str, Input]) -> dict[Digest, Path]:
+    def sources(self, spawn: Spawn, offering: bool = False) -> dict[Digest, Path]:
         """Where the bytes of an action's inputs lie on this machine. Raises as `action` does."""
-        return {file.digest: location for _, file, location in self._files(action, inputs)}
+        return {file.digest: location for _, file, location in self._files(spawn.whole if offering else spawn)}
 
-    def _files(self, action: Action, inputs: Mapping[str, Input]) -> Iterator[tuple[str, File, Path]]:
+    def _files(self, spawn: Spawn) -> Iterator[tuple[str, File, Path]]:
         """The files of an action's inputs: the path in the workspace, what they are beyond this machine, and where they lie."""
-        for name, artifact in action.inputs.items():
-            location = inputs[name].location
+        for name, artifact in spawn.action.inputs.items():
+            location, digest = spawn.inputs[name].location, spawn.inputs[name].digest
             if not artifact.tree:
-                yield artifact.path, File(self._strong(inputs[name].digest, location)), location
+                yield artifact.path, File(self._strong(digest, location)), location
                 continue
-            for entry in self._entries(inputs[name]):
-                digest = self._strong(entry.digest, location / entry.path)
-                yield f"{artifact.path}/{entry.path}", File(digest, entry.executable), location / entry.path
+            for entry in self._entries(spawn.inputs[name]):
+                strong = self._strong(entry.digest, location / entry.path)
+                yield f"{artifact.path}/{entry.path}", File(strong, entry.executable), location / entry.path
 
-    def _name(self, label: Label, action: Action, key: str, material: Material, inputs: Mapping[str, Input]) -> Digest | None:
+    def _name(self, spawn: Spawn) -> Digest | None:
         """The digest of an action there; None when it cannot have one."""
-        if key not in self._names:
+        if spawn.key not in self._names:
             try:
-                self._names[key] = self.action(label, action, material, inputs).digest
+                self._names[spawn.key] = self.action(spawn).digest
             except (OSError, ValueError):
                 return None
-        return self._names[key]
+        return self._names[spawn.key]
 
-    def look_up(self, label: Label, action: Action, key: str, material: Material, inputs: Mapping[str, Input]) -> Result | None:
+    def look_up(self, spawn: Spawn) -> Result | None:
         """The result that the cache has of an action, if it is one; its bytes need not be here. It is asked once."""
-        if key not in self._answers:
-            name = self._name(label, action, key, material, inputs)
-            if name is None or not self.cache.reads or self.cache.lost:
+        if spawn.key not in self._answers:
+            name = self._name(spawn)
+            if name is None or not self.readable:
                 return None
             data = self.cache.get_result(name, [RECORD])
-            self._answers[key] = None if data is None else self._read(label, action, key, material, data)
-            self.cache.found(self._answers[key] is not None)
-        return self._answers[key]
+            self._answers[spawn.key] = None if data is None else self._read(spawn, data)
+            self.cache.found(self._answers[spawn.key] is not None)
+        return self._answers[spawn.key]
 
     def disown(self, key: str) -> None:
         """Take the result of a key for none: its bytes cannot be had."""
         self._answers[key] = None
 
-    def _read(self, label: Label, action: Action, key: str, material: Material, data: bytes) -> Result | None:
+    def _read(self, spawn: Spawn, data: bytes) -> Result | None:
         try:
             found = read_result(data)
             record = self._record(found)
             if record is None:
                 return None
-            check_result(found, record, action)
-            outputs = {name: self._claim(action, name, record.outputs[name]) for name in action.outputs}
+            check_result(found, record, spawn.action)
+            outputs = self.claimed(spawn.action, record)
         except ValueError as error:
-            self.cache.refuse(f"a result of {label} that cannot be used ({error})")
+            self.cache.refuse(f"a result of {spawn.label} that cannot be used ({error})")
             return None
-        return Result(
-            key=key, label=str(label), material=vars(material), outputs=outputs, started=record.started, seconds=record.seconds,
-            peak_rss=record.peak_rss, host=record.host, sandbox=record.sandbox,
-        )  # fmt: skip
+        return result_of_record(spawn, record, outputs)
 
     def _record(self, found: RemoteResult) -> Record | None:
         """The record that belongs to a result. None when the cache has lost it."""
@@ -162,9 +170,12 @@ class Sharing:
             raise ValueError("its record has another digest")
         return None if data is None else read_record(data)
 
-    def _claim(self, action: Action, name: str, files: Sequence[Stored]) -> Output:
+    def claimed(self, action: Action, record: Record) -> dict[str, Output]:
+        """The outputs of an action by the record of it that the cache has: their bytes need not be here."""
+        return {name: self._claim(artifact, record.outputs[name]) for name, artifact in action.outputs.items()}
+
+    def _claim(self, artifact: Artifact, files: Sequence[Stored]) -> Output:
         """Take note of what the cache said of the files of an output."""
-        artifact = action.outputs[name]
         for each in files:
             if self._known.get(each.digest) is None:
                 self._claims.note(each.digest, each.strong, each.size)
@@ -235,13 +246,19 @@ class Sharing:
         with lock:
             yield
 
-    def offer(self, label: Label, action: Action, material: Material, inputs: Mapping[str, Input], result: Result) -> None:
+    def offer(self, spawn: Spawn, result: Result) -> None:
         """Have a result and its bytes written to the cache, beside what else goes on."""
-        if not self.cache.writes or self.cache.lost:
-            return
-        name = self._name(label, action, result.key, material, inputs)
+        name = self._name(spawn) if self.writable else None
         if name is not None:
-            self._uploads.append((label, self._pool.submit(self._upload, name, result)))
+            self._uploads.append((spawn.label, self._pool.submit(self._upload, name, result)))
+
+    def rename(self, spawn: Spawn, found: RemoteResult, record: bytes) -> None:
+        """Have the result that an executor gave of an action with what was offered to it written as that of the action alone, beside what
+        else goes on."""
+        name = self._name(spawn)
+        if name is not None:
+            result = write_result(found.files, found.folders, {RECORD: record})
+            self._uploads.append((spawn.label, self._pool.submit(self._put, name, result, {}, {})))
 
     def _upload(self, action: Digest, result: Result) -> str:
         """Write a result; why it could not be done, or nothing."""
@@ -263,10 +280,18 @@ class Sharing:
                     else:
                         files[output.path] = File(Digest(outputs[name][0].strong, outputs[name][0].size))
                 sources = {Digest(each.strong, each.size): self._store.path(each.digest) for some in outputs.values() for each in some}
-                done = self.cache.put(action, write_result(files, folders, {RECORD: record}), small, sources)
+                return self._put(action, write_result(files, folders, {RECORD: record}), small, sources)
         except OSError as error:
             return in_words(error)
-        except (ValueError, WorkspaceError) as error:
+        except ValueError as error:
+            return str(error)
+
+    def _put(self, action: Digest, result: bytes, small: Mapping[Digest, bytes], sources: Mapping[Digest, Path]) -> str:
+        try:
+            done = self.cache.put(action, result, small, sources)
+        except OSError as error:
+            return in_words(error)
+        except WorkspaceError as error:
             return str(error)
         return "" if done else self.cache.lost or "the cache did not take it"
 
@@ -296,6 +321,14 @@ class Sharing:
         if found is not None:
             return found
         return [Entry(name, os.access(path, os.X_OK), file_digest(path)) for name, path in tree_files(tree.location)]
+
+
+def result_of_record(spawn: Spawn, record: Record, outputs: Mapping[str, Output], executor: str = "") -> Result:
+    """The result of an action that ran on another machine, on a worker of ``executor`` if that is given."""
+    return Result(
+        key=spawn.key, label=str(spawn.label), material=vars(spawn.material), outputs=outputs, started=record.started,
+        seconds=record.seconds, peak_rss=record.peak_rss, host=record.host, sandbox=record.sandbox, executor=executor,
+    )  # fmt: skip
 
 
 def check_result(found: RemoteResult, record: Record, action: Action) -> None:

@@ -19,8 +19,8 @@ _FIRST_PAUSE = 0.1
 _TURN = 4.0
 """Seconds, more or less, after which a server that is full is asked again."""
 
-_SLOW = 10
-"""How often a call to a server that works off a queue may take too long."""
+_SLOW = 6
+"""How often a call to a server that works off a queue may take too long, which is longer each time (`enginewright.remote.channel`)."""
 
 
 def persistently(call: Callable[[], T], still: Callable[[], bool] = lambda: True) -> T:
@@ -43,19 +43,26 @@ def persistently(call: Callable[[], T], still: Callable[[], bool] = lambda: True
 def patiently(call: Callable[[], T], stopped: threading.Event) -> T:
     """The value of a call to a server that works off a queue, and has nobody to stand in for it.
 
-    While it is full it is asked again, until ``stopped`` is set, and when it is slow, as one is that is flooded, several times.
     Raises as `persistently` does.
     """
-    slow = 0
+    patience = Patience(stopped)
     while True:
         try:
             return persistently(call, lambda: not stopped.is_set())
         except RemoteError as error:
-            slow += error.slow
-            if not (error.full or error.slow) or slow == _SLOW or await_turn(stopped):
+            if not patience.lasts(error):
                 raise
 
 
-def await_turn(stopped: threading.Event) -> bool:
-    """Wait before a server that is full is asked again; whether ``stopped`` was set meanwhile."""
-    return stopped.wait(_TURN * random.uniform(0.5, 1.5))
+class Patience:
+    """What is borne of a server that works off a queue: that it is full, until ``stopped`` is set, and that it is slow, as one is that
+    is flooded, several times."""
+
+    def __init__(self, stopped: threading.Event) -> None:
+        self._stopped = stopped
+        self._slow = 0
+
+    def lasts(self, error: RemoteError) -> bool:
+        """Whether a call is to be made again after an error; if so, wait for its turn first."""
+        self._slow += error.slow
+        return (error.full or error.slow) and self._slow < _SLOW and not self._stopped.wait(_TURN * random.uniform(0.5, 1.5))

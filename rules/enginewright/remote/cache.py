@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeVar
 
 from enginewright.errors import WorkspaceError
 from enginewright.remote.adapter import SMALL, Adapter
-from enginewright.remote.attempts import persistently
+from enginewright.remote.attempts import patiently, persistently
 from enginewright.remote.digest import Digest
 from enginewright.remote.errors import RemoteError, WrongBytesError
 
@@ -43,10 +43,12 @@ class SharedCache:
     """Results and bytes of a cache, each checked. All methods may be called from any thread.
 
     ``tell`` is given what a user should know, a line at a time. When ``required`` is set, what would otherwise be told and got over is
-    a WorkspaceError.
+    a WorkspaceError. With ``patient`` it is waited for while it is full or slow: it serves an executor, for which nobody here can stand in.
     """
 
-    def __init__(self, adapter: Adapter, name: str, reads: bool, writes: bool, required: bool, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, adapter: Adapter, name: str, reads: bool, writes: bool, required: bool, tell: Callable[[str], None], patient: bool = False
+    ) -> None:
         self.traffic = Traffic()
         self.name = name
         self.reads = reads
@@ -55,6 +57,8 @@ class SharedCache:
         self._adapter = adapter
         self.required = required
         self._tell = tell
+        self._patient = patient
+        self._stopped = threading.Event()
         self._failures = 0
         self._told: set[str] = set()
         self._refused: set[Digest] = set()
@@ -63,7 +67,7 @@ class SharedCache:
     def reach(self) -> str:
         """Say what the server is, or give it up at once. Raises WorkspaceError when it is required."""
         try:
-            return persistently(self._adapter.describe)
+            return self._insist(self._adapter.describe)
         except RemoteError as error:
             self._give_up(str(error))
             return ""
@@ -177,6 +181,7 @@ class SharedCache:
     def close(self) -> None:
         """Let go of the server; what is under way fails, and is not tried again."""
         self.lost = self.lost or "the build ended"
+        self._stopped.set()
         self._adapter.close()
 
     def _count(self, data: bytes) -> None:
@@ -191,7 +196,7 @@ class SharedCache:
         if self.lost:
             return otherwise
         try:
-            value = persistently(call, lambda: not self.lost)
+            value = self._insist(call)
         except WrongBytesError:
             raise
         except RemoteError as error:
@@ -199,6 +204,19 @@ class SharedCache:
             return otherwise
         self._failures = 0
         return value
+
+    def _insist(self, call: Callable[[], T]) -> T:
+        """The value of a call, made several times if need be. Raises RemoteError."""
+
+        def watched() -> T:
+            try:
+                return call()
+            except RemoteError as error:
+                if error.slow:
+                    self._tell_once("slow", f"{error}; it is asked again, and given more time")
+                raise
+
+        return patiently(watched, self._stopped) if self._patient else persistently(call, lambda: not self.lost)
 
     def _failed(self, error: RemoteError) -> None:
         if self.lost:  # by another call, meanwhile
@@ -215,6 +233,7 @@ class SharedCache:
     def _give_up(self, reason: str) -> None:
         with self._lock:
             first, self.lost = not self.lost, self.lost or reason
+        self._stopped.set()
         if self.required:
             raise WorkspaceError(f"{reason} (--remote-required)")
         if first:

@@ -30,13 +30,16 @@ _HINTS = {
 class Connection:
     """A channel to one server, and what each call on it needs: the name of the ``instance``, ``metadata``, and a deadline.
 
-    ``timeout`` is how many seconds a call may take that moves no more than a message or two.
+    ``timeout`` is how many seconds a call may take that moves no more than a message or two. It is doubled, up to eight times what it
+    was, when a call takes longer, if we are to be ``patient``: a server that is flooded works for nothing otherwise, on calls that
+    nobody waits for any more.
     """
 
-    def __init__(self, address: Address, access: Access, timeout: float) -> None:
+    def __init__(self, address: Address, access: Access, timeout: float, patient: bool = False) -> None:
         self.address = address
         self.instance = address.path
         self.timeout = timeout
+        self._longest = 8 * timeout if patient else timeout
         self.metadata = tuple(access.headers(address).items())
         options = [
             ("grpc.max_receive_message_length", 64 << 20),
@@ -67,19 +70,25 @@ class Connection:
     @contextmanager
     def errors(self, doing: str) -> Iterator[None]:
         """Turn gRPC's errors into RemoteError. ``doing`` completes "while ..."."""
+        timeout = self.timeout
         try:
             yield
         except grpc.RpcError as error:
-            raise self.error(error, doing) from None
+            problem = self.error(error, doing)
+            if problem.slow:  # calls at the same time count as one
+                self.timeout = max(self.timeout, min(2 * timeout, self._longest))
+            raise problem from None
 
     def error(self, error: grpc.RpcError, doing: str) -> RemoteError:
         """What gRPC has to say, in words."""
         code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
         details = (error.details() if isinstance(error, grpc.Call) else str(error)) or ""
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        if code in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):  # the latter when the server's clock was the quicker
             return RemoteError(f"{self.address} did not answer in time while {doing}", slow=True)
         if code is grpc.StatusCode.UNAVAILABLE:
-            return RemoteError(f"{self.address} cannot be reached, while {doing}: {details}", temporary=True)
+            # One that does not even greet in time is there.
+            greeting = "before receiving SETTINGS" in details
+            return RemoteError(f"{self.address} cannot be reached, while {doing}: {details}", temporary=True, slow=greeting)
         hint = f"; {_HINTS[code]}" if code in _HINTS else ""
         message = f"{self.address} answered {code.name} while {doing}: {details}{hint}"
         return RemoteError(message, temporary=code in _TEMPORARY, full=code is grpc.StatusCode.RESOURCE_EXHAUSTED)

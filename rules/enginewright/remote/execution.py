@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import grpc
@@ -19,10 +19,11 @@ from buildgrid.common.protos.google.rpc import code_pb2, error_details_pb2, stat
 from google.protobuf.message import DecodeError
 
 from enginewright.errors import ActionError
-from enginewright.remote.attempts import await_turn, persistently
+from enginewright.remote.attempts import Patience, patiently
 from enginewright.remote.channel import Connection
 from enginewright.remote.digest import Digest
 from enginewright.remote.errors import RemoteError
+from enginewright.remote.following import Following
 from enginewright.remote.messages import RemoteResult, from_message, result_of, to_message
 
 _PAUSES = (0.1, 0.5, 1, 2, 4, 8)
@@ -90,30 +91,40 @@ class Execution:
             with self._connection.errors("asking what it can do"):
                 return capabilities.GetCapabilities(request, timeout=self._connection.timeout, metadata=self._connection.metadata)
 
-        found = persistently(ask)
+        found = patiently(ask, self._stopped)
         if not found.execution_capabilities.exec_enabled:
             raise RemoteError(f"{self._connection.address} is a cache alone: it does not run actions")
         digests = found.execution_capabilities.digest_function
         if digests not in (reapi.DigestFunction.UNKNOWN, reapi.DigestFunction.SHA256):
             raise RemoteError(f"{self._connection.address} does not run actions whose digests are SHA256, which are those used here")
 
-    def run(self, action: Digest, patience: float | None = None, use_cached: bool = True) -> Executed:
+    def run(
+        self,
+        action: Digest,
+        patience: float | None = None,
+        use_cached: bool = True,
+        show: Callable[[bytes], object] = lambda data: None,
+    ) -> Executed:
         """Have an action run whose blobs are all in the executor's storage, and wait for its end.
 
         ``patience`` is for how many seconds it may wait for a worker, or for room at an executor that is full. When the same action is
-        under way already, for whomever, the executor gives that one's result.
+        under way already, for whomever, the executor gives that one's result. ``show`` is given what the action prints while it runs, if
+        the executor tells.
 
         Raises RemoteError when the executor cannot be reached any more; GaveUpError; InputsMissingError; ActionError when the executor
         refuses the action, no worker takes it in time, or `stop` is called.
         """
-        name, attempt, waiting = "", 0, _Waiting(patience)
+        name, attempt, waiting, bearing = "", 0, _Waiting(patience), Patience(self._stopped)
+        following = Following(self._connection, show)
         while True:
             self._refuse_if_stopped(name)
             try:
-                with self._stream(name, action, use_cached) as operations, waiting.watch(operations):
+                with self._stream(name, action, use_cached) as operations, waiting.watch(operations), closing(following):
                     for operation in operations:
                         name, attempt = operation.name, 0
-                        waiting.reached(_stage(operation))
+                        metadata = _metadata(operation)
+                        waiting.reached(metadata.stage)
+                        following.look(metadata.stdout_stream_name)
                         if operation.done:
                             return self._outcome(operation)
                 # As a proxy between does after some minutes.
@@ -124,8 +135,7 @@ class Execution:
                     self._cancel(name)
                     raise NoWorkerError(f"no worker of the remote executor took it in {patience:g} s") from None
                 name, problem = self._lost(error, name)
-            if problem.full:
-                await_turn(self._stopped)
+            if bearing.lasts(problem):
                 continue
             if attempt == len(_PAUSES):
                 raise problem
@@ -256,10 +266,10 @@ class _Waiting:
             self._timer.cancel()
 
 
-def _stage(operation: operations_pb2.Operation) -> int:
+def _metadata(operation: operations_pb2.Operation) -> reapi.ExecuteOperationMetadata:
     metadata = reapi.ExecuteOperationMetadata()
     operation.metadata.Unpack(metadata)
-    return metadata.stage
+    return metadata
 
 
 def _about_blobs(error: Any) -> bool:

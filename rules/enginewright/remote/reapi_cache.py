@@ -70,12 +70,13 @@ class ReapiCache:
         request = reapi.GetActionResultRequest(
             instance_name=self._connection.instance, action_digest=to_message(action), inline_output_files=list(inline)
         )
-        try:
-            found = self._actions.GetActionResult(request, timeout=self._connection.timeout, metadata=self._connection.metadata)
-        except grpc.RpcError as error:
-            if _missing(error):
-                return None
-            raise self._connection.error(error, "asking for a result") from None
+        with self._connection.errors("asking for a result"):
+            try:
+                found = self._actions.GetActionResult(request, timeout=self._connection.timeout, metadata=self._connection.metadata)
+            except grpc.RpcError as error:
+                if _missing(error):
+                    return None
+                raise
         return bytes(found.SerializeToString())
 
     def put_result(self, action: Digest, result: bytes) -> None:
@@ -98,13 +99,14 @@ class ReapiCache:
     def read(self, blob: Digest, sink: Callable[[bytes], object]) -> bool:
         """Stream a blob from the storage."""
         request = bytestream.ReadRequest(resource_name=self._name(f"blobs/{blob}"))
-        try:
-            for part in self._stream.Read(request, timeout=self._connection.allow(blob.size), metadata=self._connection.metadata):
-                sink(part.data)
-        except grpc.RpcError as error:
-            if _missing(error):
-                return False
-            raise self._connection.error(error, f"reading {blob}") from None
+        with self._connection.errors(f"reading {blob}"):
+            try:
+                for part in self._stream.Read(request, timeout=self._connection.allow(blob.size), metadata=self._connection.metadata):
+                    sink(part.data)
+            except grpc.RpcError as error:
+                if _missing(error):
+                    return False
+                raise
         return True
 
     def write(self, blob: Digest, source: Path) -> None:
