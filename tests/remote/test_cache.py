@@ -43,9 +43,9 @@ def adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Failing:
 
 @pytest.fixture
 def open_cache(adapter: Failing) -> Callable[..., tuple[SharedCache, list[str]]]:
-    def open_it(reads: bool = True, writes: bool = True, required: bool = False) -> tuple[SharedCache, list[str]]:
+    def open_it(reads: bool = True, writes: bool = True, required: bool = False, patient: bool = False) -> tuple[SharedCache, list[str]]:
         told: list[str] = []
-        return SharedCache(adapter, "the cache", reads, writes, required, told.append), told
+        return SharedCache(adapter, "the cache", reads, writes, required, told.append, patient), told
 
     return open_it
 
@@ -172,3 +172,11 @@ def test_one_that_is_not_there_at_the_start(open_cache: Open, adapter: Failing, 
     assert (cache.reach(), len(told), cache.lost) == ("", 1, "nobody is there")
     with pytest.raises(WorkspaceError, match="nobody is there"):
         open_cache(required=True)[0].reach()
+
+
+def test_a_slow_cache_that_serves_an_executor_is_asked_again(open_cache: Open, adapter: Failing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enginewright.remote.attempts._TURN", 0.001)
+    cache, told = open_cache(patient=True)
+    adapter.errors = [RemoteError("it did not answer", slow=True)] * 3
+    assert cache.get_result(ACTION, []) is None and adapter.calls == 4 and not cache.lost
+    assert told == ["it did not answer; it is asked again, and given more time"]

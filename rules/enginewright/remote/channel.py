@@ -11,10 +11,15 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc
+from grpc import _common
 
 from enginewright.errors import WorkspaceError
 from enginewright.remote.address import Access, Address
 from enginewright.remote.errors import RemoteError
+
+# A thread that waits for a stream looks ten times a second whether a signal came, which Python's own waits are told of by now. Where many
+# builds have many actions waiting, on one machine, this is all that the machine does. gRPC has no other way to say so.
+_common.MAXIMUM_WAIT_TIMEOUT = 30.0
 
 BATCH = 4_000_000 - 64_000
 """Bytes that fit into one message, with room for what is around them: most servers allow 4 MiB, and not all say so."""
