@@ -31,7 +31,7 @@ OPT_COMPRESSION = option(
     " [default: the setting compression, or none]",
 )
 
-_REMOTE = tuple(str(option["name"]) for option in (*CACHE_OPTIONS, *EXECUTOR_OPTIONS))
+_REMOTE = tuple(str(each["name"]) for each in (*CACHE_OPTIONS, *EXECUTOR_OPTIONS))
 
 
 class BuildCommand(Command):
