@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ def of_image(opened: Opened, fetch: bool) -> Facts:
         "config": image.config.get("config") or {},
         "annotations": annotations,
         "base": {"name": annotations.get(BASE_NAME, ""), "digest": annotations[BASE_DIGEST]} if BASE_DIGEST in annotations else None,
-        "layers": [_of_layer(opened, layer, made_by, fetch) for layer, made_by in zip(opened.layers, image.made_by)],
+        "layers": [_of_layer_in(opened, layer, made_by, fetch) for layer, made_by in zip(opened.layers, image.made_by)],
     }
 
 
@@ -42,12 +42,29 @@ def platform(image: Image) -> str:
     return "/".join(str(image.platform[name]) for name in ("os", "architecture", "variant") if name in image.platform)
 
 
-def _of_layer(opened: Opened, layer: Layer, made_by: str, fetch: bool) -> Facts:
+def of_layer(blob: Path, descriptor: Path) -> Facts:
+    """The facts of a layer by itself."""
+    layer = read_layer(descriptor)
+
+    def listing() -> Listing:
+        with Checked(blob.open("rb"), layer.descriptor, str(blob)) as stream:
+            return list_layer(stream, layer, str(blob))
+
+    return _of_layer(layer, {}, listing)
+
+
+def _of_layer_in(opened: Opened, layer: Layer, made_by: str, fetch: bool) -> Facts:
     here = opened.here(layer.descriptor)
-    listing, damage = None, ""
-    if here or fetch:
+    provenance = {"created_by": made_by, "from": "" if here else opened.image.source or opened.where}
+    return _of_layer(layer, provenance, (lambda: opened.list(layer)) if here or fetch else None)
+
+
+def _of_layer(layer: Layer, provenance: Facts, listing: Callable[[], Listing] | None) -> Facts:
+    """The facts of a layer, and what is in it; nothing is known of that without ``listing``."""
+    found, damage = None, ""
+    if listing is not None:
         try:
-            listing = opened.list(layer)
+            found = listing()
         except ActionError as error:
             damage = str(error)
     return {
@@ -55,18 +72,11 @@ def _of_layer(opened: Opened, layer: Layer, made_by: str, fetch: bool) -> Facts:
         "size": layer.descriptor.size,
         "media_type": layer.descriptor.media_type,
         "diff_id": layer.diff_id,
-        "created_by": made_by,
-        "from": "" if here else opened.image.source or opened.where,
+        **provenance,
         "damage": damage,
-        **of_listing(listing),
+        "problems": [] if found is None else found.problems,
+        "files": None if found is None else [_of_entry(entry) for entry in found.entries],
     }
-
-
-def of_listing(listing: Listing | None) -> Facts:
-    """What is in a layer; nothing is known of one that is not read."""
-    if listing is None:
-        return {"problems": [], "files": None}
-    return {"problems": listing.problems, "files": [_of_entry(entry) for entry in listing.entries]}
 
 
 def _of_entry(entry: Entry) -> Facts:
@@ -144,25 +154,6 @@ def _group(path: str, files: list[Facts]) -> _Group:
     target = f" to {first['target']}" if "target" in first else ""
     what = "" if more or first["kind"] == "file" else f"  {first['kind']}{target}"
     return _Group(path, len(files), sum(each.get("size", 0) for each in files), what)
-
-
-def of_layer_target(blob: Path, descriptor: Path) -> Facts:
-    """The facts of a layer by itself."""
-    layer = read_layer(descriptor)
-    listing, damage = None, ""
-    try:
-        with Checked(blob.open("rb"), layer.descriptor, str(blob)) as stream:
-            listing = list_layer(stream, layer, str(blob))
-    except ActionError as error:
-        damage = str(error)
-    return {
-        "digest": layer.descriptor.digest,
-        "size": layer.descriptor.size,
-        "media_type": layer.descriptor.media_type,
-        "diff_id": layer.diff_id,
-        "damage": damage,
-        **of_listing(listing),
-    }
 
 
 def show_layer(facts: Facts) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
-from enginewright.doit_plugin.image_facts import of_image, of_layer_target, show_image, show_layer
+from enginewright.doit_plugin.image_facts import of_image, of_layer, show_image, show_layer
 from enginewright.doit_plugin.images import REGISTRY_OPTIONS, Opened, is_layout, is_reference, open_layout, open_reference
 from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import open_build, select, user_errors
@@ -204,7 +204,7 @@ _OUTPUTS = (
 )
 """The outputs of a target by which its kind is known, and which are read."""
 
-_GATHERED: dict[str, Callable[..., Facts]] = {"engine": _engine, "onnx": _onnx, "layer": of_layer_target}
+_GATHERED: dict[str, Callable[..., Facts]] = {"engine": _engine, "onnx": _onnx, "layer": of_layer}
 _SHOWN: dict[str, Callable[[Facts], Iterator[str]]] = {
     "engine": _show_engine,
     "onnx": _show_onnx,
