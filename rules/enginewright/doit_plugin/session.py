@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import gc
 import os
@@ -50,6 +51,8 @@ def open_build(
     """
     # Tens of thousands of objects are made that stay until the end, and little garbage: Python's default goes through all of it often.
     gc.set_threshold(100_000)
+    # At exit, too: it takes as long as all that a small build does.
+    atexit.register(gc.freeze)
     with user_errors():
         settings = read_settings(root)
         if snapshot is None or not snapshot.is_current():
