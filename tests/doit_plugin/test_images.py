@@ -200,6 +200,7 @@ def test_compression_from_the_command_line_the_environment_and_the_settings(work
     assert len(workspace.build().built) == 8 and media_types() == ["tar", "tar+gzip"]
     report = workspace.build("--compression", "zstd:3")
     assert report.up_to_date == {"images/x:gz"} and media_types() == ["tar+zstd", "tar+gzip"]
+    assert [path.name for path in workspace.root.glob("build/images/x/os.tar*")] == ["os.tar.zst"]
     # It is another graph, and the one before is in the store.
     assert workspace.build().cached == {f"images/x:{name}" for name in ("os", "app", "less", "low", "image", "other", "all")}
     workspace.environment["ENGINEWRIGHT_COMPRESSION"] = "gzip"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import enginewright
-from throwaway import Report, Workspace
+from throwaway import PYPROJECT, Report, Workspace
 
 A, B, C, D = "models/x:a", "models/x:b", "models/x:c", "models/y:d"
 ALL = {A, B, C, D}
@@ -135,6 +135,37 @@ def test_an_output_may_lie_where_there_was_a_file_and_the_other_way_round(built:
         failing = (deeper if text == build_file else build_file).replace("make.py:copy", "make.py:fail", 1)
         built.write({"models/x/BUILD.py": failing})
         assert Report.of(built.doit("build", "--json", code=1)).failed == {A}
+
+
+def test_an_output_goes_when_its_target_no_longer_makes_it(built: Workspace) -> None:
+    before, build_file = set(built.files()), built.read("models/x/BUILD.py")
+    renamed = build_file.replace('"again": "again.txt"', '"again": "new.txt"')
+    for text in (renamed, build_file, renamed):  # built, restored, restored
+        built.write({"models/x/BUILD.py": text})
+        assert built.build().code == 0
+        name = "again" if text == build_file else "new"
+        assert set(built.files()) == before - {"models/x/c/again.txt"} | {f"models/x/c/{name}.txt"}
+
+
+def test_what_a_user_made_of_an_old_output_or_another_target_has_now_stays(built: Workspace) -> None:
+    build_file = built.read("models/x/BUILD.py")
+    edited = built.root / "build/models/x/c/again.txt"
+    edited.unlink()
+    edited.write_text("mine\n")
+    built.write({"models/x/BUILD.py": build_file.replace('"again": "again.txt"', '"again": "new.txt"')})
+    assert built.build().built == {C}
+    assert edited.read_text() == "mine\n"
+    # An output of models/x:b may lie where one of models/x/b:deep lies later.
+    deep = build_file.replace('{"src": ":a"}, outputs={"out": "out.txt"}', '{"src": ":a"}, outputs={"out": "deep/out.txt"}')
+    built.write({"models/x/BUILD.py": deep})
+    built.doit("build")
+    assert built.read("build/models/x/b/deep/out.txt") == "one\n"
+    other = built.read("models/y/BUILD.py").replace('"d"', '"deep"')
+    built.write({"models/x/b/BUILD.py": other, "models/x/b/make.py": built.make, "models/x/b/src.txt": "four\n"})
+    built.write({"models/x/BUILD.py": build_file})
+    built.write({"pyproject.toml": PYPROJECT + '[tool.enginewright]\npackages = ["models/*", "models/x/*"]\n'})
+    assert Report.of(built.doit("build", "--json")).built == {"models/x/b:deep"}
+    assert built.read("build/models/x/b/deep/out.txt") == "four\n" and built.read("build/models/x/b/out.txt") == "one\n"
 
 
 def edit_in_place(output: Path, size: int | None, keep_times: bool) -> None:

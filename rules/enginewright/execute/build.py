@@ -236,6 +236,7 @@ class Build:
                 self._absent.keep(key)
                 if wrong or result:
                     self._actions.use(key)
+                self._clear(target, key, previous)
             self._snapshot.set_target(str(label), Built(key, digests))
             if result is None and (not wrong or label in self._absent.labels):
                 self.reasons[label] = ""
@@ -362,6 +363,7 @@ class Build:
                     self._actions.set_latest(str(label), spawn.key)
                 if self.sharing is not None and (elsewhere is None or not elsewhere.shares):
                     self.sharing.offer(spawn, result)
+            self._clear(target, spawn.key, previous)
             self._snapshot.set_target(str(label), Built(spawn.key, {name: output.digest for name, output in result.outputs.items()}))
             if elsewhere is None:
                 self._snapshot.linked(path for artifact in target.action.inputs.values() for path in self._outputs.files(artifact))
@@ -377,6 +379,15 @@ class Build:
             key, material = spawn.key, spawn.material
         self._draft.enter(str(label), outcome.status.value, key, material, previous, began, worker, reason, result)
         return outcome
+
+    def _clear(self, target: Target, key: str, previous: str) -> None:
+        """Take away what a target made when its key was another, and makes no more: a layer in another compression, say."""
+        assert target.action is not None
+        last = self.record(previous) if previous and previous != key else None
+        own = {artifact.path for artifact in target.action.outputs.values()}
+        if last is not None and (former := [each for each in last.outputs.values() if each.path not in own]):
+            actions = (each.action for each in self.graph.targets.values() if each.action is not None)
+            self._outputs.clear(former, {artifact.path for action in actions for artifact in action.outputs.values()})
 
     @contextmanager
     def _running(self, target: Target, spawn: Spawn, previous: str, elsewhere: Elsewhere | None, stays: bool) -> Iterator[Result]:

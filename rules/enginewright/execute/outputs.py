@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import xxhash
 from enginewright.graph.action import Artifact
 from enginewright.store.content import ContentStore
 from enginewright.store.digest import Entry, encode_tree, tree_files
+from enginewright.store.results import Output
 from enginewright.store.snapshot import Snapshot
 
 
@@ -97,6 +98,14 @@ class Outputs:
         if self.present(artifact):
             self.remove(artifact.path)
             self._snapshot.forget(artifact.path)
+
+    def clear(self, former: Iterable[Output], declared: Collection[str]) -> None:
+        """Take away outputs of an earlier result, but not what somebody has changed since, nor what holds, is or lies in ``declared``."""
+        for output in former:
+            artifact = Artifact(output.path, output.tree)
+            related = (path == output.path or path.startswith(f"{output.path}/") or output.path.startswith(f"{path}/") for path in declared)
+            if self.present(artifact) and not any(related) and self.intact(artifact, output.digest):
+                self.leave_out(artifact)
 
     def remove(self, path: str) -> None:
         """Take a file or folder away; a folder by a rename first, so that half of one is never seen."""
