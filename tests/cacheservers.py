@@ -99,6 +99,23 @@ def casd(folder: Path) -> Server:
     return Server("casd", port, [str(program), f"--bind=127.0.0.1:{port}", "--log-level=warning", str(folder / "cas")], folder)
 
 
+def casd_that_runs_actions(folder: Path) -> Server:
+    """buildbox-casd as an executor, in which an action sees this Python, and a shell, and little else of this machine."""
+    if not shutil.which("bwrap"):
+        absent("no bubblewrap: apt-get install bubblewrap")
+    programs, port = folder / "bin", free_port()
+    programs.mkdir()
+    (programs / "python3").write_text(f'#!/usr/bin/sh\nexec {sys.executable} "$@"\n')
+    (programs / "python3").chmod(0o755)
+    (programs / "sh").symlink_to("/usr/bin/sh")
+    seen = dict.fromkeys(["/usr", "/lib", "/lib64", sys.prefix, sys.base_prefix, str(Path(__file__).parents[1])])
+    binds = [f"{place}:{place}" for place in seen if Path(place).exists() and (place == "/usr" or not place.startswith("/usr/"))]
+    arguments = [f"--runner-arg=--bind-mount={each}" for each in (*binds, f"{programs}:/bin")]
+    command = [str(_buildbox() / "buildbox-casd"), f"--bind=127.0.0.1:{port}", "--log-level=warning", "--jobs=2"]
+    runner = f"--buildbox-run={_buildbox() / 'buildbox-run'}"
+    return Server("casd", port, [*command, runner, *arguments, str(folder / "cas")], folder)
+
+
 def nginx(folder: Path, extra: str = "") -> Server:
     """nginx, which keeps what is put to it, as Bazel's HTTP cache protocol has it. ``extra`` is more of its configuration."""
     program = shutil.which("nginx") or "/usr/sbin/nginx"

@@ -17,9 +17,10 @@ from pathlib import Path
 import grpc
 import pytest
 
+import cacheservers
 from faulty import Faults, proxy
 from reapi import engine as reapi
-from throwaway import Pipe, Report, Workspace
+from throwaway import PYPROJECT, Pipe, Report, Workspace
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -342,6 +343,24 @@ def test_what_the_last_run_offers_goes_along(remote: Callable[..., Workspace], e
     assert workspace.build("--remote-mode=read").built == {"models/x:a"}
     assert workspace.read("build/models/x/a/cache.txt") == workspace.read("models/x/in.txt")
     assert fresh.build().up_to_date == {"models/x:a"}
+
+
+def test_an_executor_that_is_one_process(empty: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "casd"
+    folder.mkdir()
+    with cacheservers.running(cacheservers.casd_that_runs_actions(folder)) as server:
+        empty.write({
+            "pyproject.toml": f'{PYPROJECT}[tool.enginewright.remote]\nexecutor = "grpc://{server.address}"\nexecution = "always"\n',
+            "models/x/BUILD.py": BUILD % "{}",
+            "models/x/make.py": empty.make.replace("    trace(outputs)\n", ""),  # what runs there cannot reach the test
+            "models/x/in.txt": "some text\n",
+        })  # fmt: skip
+        report = Report.of(empty.doit("build", "--json"))
+        assert report.built == {"models/x:a", "models/x:far", "models/x:b"}
+        assert {each["executor"] for each in report.actions.values()} == {f"grpc://{server.address}"}
+        assert empty.read("build/models/x/b/b.txt") == "some text\n" and log(empty) == "copying in\n"
+        fresh = empty.clone(tmp_path / "fresh", tmp_path / "fresh-store")
+        assert Report.of(fresh.doit("build", "--json")).cached == report.built
 
 
 def test_no_server_that_is_required(remote: Callable[..., Workspace]) -> None:
