@@ -4,7 +4,8 @@
 
 An image of four layers: a base, middleware, an engine of 512 MiB of noise and an app. Peers get the same files by a Dockerfile of as many
 COPY lines. Docker's daemon and registries are started for it, on sockets and ports of their own, and stopped. Before each measurement the
-first bytes of the engine are written anew.
+first bytes of the engine are written anew. How long it takes beside skopeo to bring a changed app into Docker is in docker_load.py: that
+needs neither a registry nor an engine of this size, but an Engine that has the image already.
 """
 
 from __future__ import annotations
