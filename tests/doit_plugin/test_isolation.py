@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import py_compile
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +86,14 @@ class TestNamespace:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith("sandbox: audit hook (")
         assert recorded(workspace) == AUDIT
+
+
+@pytest.mark.parametrize("sandbox", [AUDIT, ""])
+def test_what_python_compiled_of_a_source_is_neither_read_nor_missed(workspace: Workspace, tmp_path: Path, sandbox: str) -> None:
+    if sandbox:
+        workspace.environment[VARIABLE] = sandbox
+    source = workspace.root / "models/x/make.py"
+    (tmp_path / "other.py").write_text("raise ImportError('this is not make.py')")
+    compiled = importlib.util.cache_from_source(str(source))
+    py_compile.compile(str(tmp_path / "other.py"), cfile=compiled, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    assert "models/x:a" in workspace.build("models/x").built

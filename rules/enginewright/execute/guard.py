@@ -75,7 +75,9 @@ def _checks(policy: Policy, workspace: int, found: list[str]) -> Mapping[str, Ca
         full = _absolute(path, folder)
         if full is None or _below(full, policy.runtime):
             return
-        if _below(full, (policy.root,)) and not os.path.lexists(full) and kind_in_workspace(full):
+        # Where Python looks for what it compiled, it goes on to the source when that is not there.
+        compiled = os.path.basename(os.path.dirname(full)) == "__pycache__"
+        if not compiled and _below(full, (policy.root,)) and not os.path.lexists(full) and kind_in_workspace(full):
             refuse(undeclared(os.path.relpath(full, policy.root), policy.package))
         real = os.path.realpath(full)
         if not policy.may_read(real):
