@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from registries import need
-from throwaway import DOIT, Workspace
+from throwaway import DOIT, PYPROJECT, Workspace
 
 BUILD = """
 from enginewright import files_layer, glob, image, image_index, python_action
@@ -45,11 +45,21 @@ AS_NOBODY = [
 """Another user, who may nevertheless read Python and this project, wherever they are installed."""
 
 
-@pytest.fixture
-def workspace(empty: Workspace) -> Workspace:
-    empty.write({"images/x/BUILD.py": BUILD, "images/x/make.py": MAKE, "images/x/serve.py": "print()\n"})
-    empty.write({f"images/x/site/{number}.html": str(number) * 1000 for number in range(20)})
-    return empty
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """What all tests here clone, and none of them changes."""
+    folder = tmp_path_factory.mktemp("same")
+    made = Workspace(folder / "workspace", folder / "store", folder / "trace")
+    made.write({"dodo.py": "", "pyproject.toml": PYPROJECT})
+    made.write({"images/x/BUILD.py": BUILD, "images/x/make.py": MAKE, "images/x/serve.py": "print()\n"})
+    made.write({f"images/x/site/{number}.html": str(number) * 1000 for number in range(20)})
+    return made
+
+
+@pytest.fixture(scope="module")
+def first(workspace: Workspace) -> dict[str, str]:
+    """The digests of its images."""
+    return build(workspace)
 
 
 def digests(workspace: Workspace) -> dict[str, str]:
@@ -77,8 +87,7 @@ def build(
     return found
 
 
-def test_the_same_image_again_and_again(workspace: Workspace, tmp_path: Path) -> None:
-    first = build(workspace)
+def test_the_same_image_again_and_again(workspace: Workspace, first: dict[str, str], tmp_path: Path) -> None:
     for run in range(9):
         again = workspace.clone(tmp_path / f"run{run}", tmp_path / f"store{run}")
         for path in again.root.rglob("*"):
@@ -87,30 +96,27 @@ def test_the_same_image_again_and_again(workspace: Workspace, tmp_path: Path) ->
         shutil.rmtree(again.root)
 
 
-def test_in_other_surroundings(workspace: Workspace, tmp_path: Path) -> None:
-    first = build(workspace)
+def test_in_other_surroundings(workspace: Workspace, first: dict[str, str], tmp_path: Path) -> None:
     deep = workspace.clone(tmp_path / "another folder" / "ü" / ("deep" * 40), tmp_path / "other store")
     for path in deep.root.rglob("*.py"):
         path.chmod(0o700)
     assert build(deep, umask=0o077, TZ="Asia/Kathmandu", LC_ALL="C", LANG="C", USER="somebody", HOSTNAME="elsewhere") == first
 
 
-def test_in_another_virtual_environment(workspace: Workspace, tmp_path: Path) -> None:
+def test_in_another_virtual_environment(workspace: Workspace, first: dict[str, str], tmp_path: Path) -> None:
     """One at another path, with its own prefix and scripts; the distributions are those of this one."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
     here = [path for path in sys.path if path.endswith("site-packages")]
     (site / "here.pth").write_text("\n".join(f"import site; site.addsitedir({path!r})" for path in here) + "\n")
-    first = build(workspace)
     other = workspace.clone(tmp_path / "other", tmp_path / "other store")
     doit = (tmp_path / "venv/bin/python", "-m", "doit")
     assert build(other, doit=doit) == first
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-def test_by_another_user(workspace: Workspace, tmp_path: Path) -> None:
+def test_by_another_user(workspace: Workspace, first: dict[str, str], tmp_path: Path) -> None:
     need("setpriv")
-    first = build(workspace)
     # pytest's own folders are root's alone.
     home = Path(subprocess.run(["mktemp", "-d"], check=True, capture_output=True, text=True).stdout.strip())
     try:
