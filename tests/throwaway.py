@@ -72,6 +72,25 @@ def wait(inputs, outputs, params):
     write(inputs, outputs, params)
 '''
 
+MEASURED = """
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from enginewright import python_action
+from enginewright.graph.rule import declaration
+from enginewright.rules.python_action import PythonAction
+
+@dataclass(frozen=True, kw_only=True)
+class Measured(PythonAction):
+    kind: ClassVar[str] = "measured"
+
+    def action(self, context):
+        return replace(super().action(context), previous=("cache",))
+
+measured = declaration(Measured)
+"""
+"""The start of a BUILD.py with a rule of which each run offers its output "cache" to the next."""
+
 
 class Pipe:
     """A named pipe, which is made where there is none, for the words of sandboxed processes to the test."""

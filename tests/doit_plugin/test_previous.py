@@ -9,28 +9,15 @@ import pytest
 from enginewright.doit_plugin.session import open_build
 from enginewright.execute.outcome import Status
 from enginewright.graph.label import Label
-from throwaway import Workspace
+from throwaway import MEASURED, Workspace
 
-BUILD = """
-from dataclasses import dataclass, replace
-from typing import ClassVar
-
-from enginewright import python_action
-from enginewright.graph.rule import declaration
-from enginewright.rules.python_action import PythonAction
-
-@dataclass(frozen=True, kw_only=True)
-class Measured(PythonAction):
-    kind: ClassVar[str] = "measured"
-
-    def action(self, context):
-        return replace(super().action(context), previous=("cache",))
-
-measured = declaration(Measured)
-
+BUILD = (
+    MEASURED
+    + """
 measured(name="a", function="make.py:measure", inputs={"src": "src.txt"}, outputs={"out": "out.txt", "cache": "cache.txt"})
 python_action(name="b", function="make.py:copy", inputs={"a": ":a"}, outputs={"out": "out.txt"})
 """
+)
 MEASURE = """
 def measure(inputs, outputs, params):
     trace(outputs)

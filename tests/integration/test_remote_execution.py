@@ -20,7 +20,7 @@ import pytest
 import cacheservers
 from faulty import Faults, proxy
 from reapi import engine as reapi
-from throwaway import PYPROJECT, Pipe, Report, Workspace
+from throwaway import MEASURED, PYPROJECT, Pipe, Report, Workspace
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -45,23 +45,12 @@ def last(inputs, outputs, params):
     outputs["out"].write_text(inputs["in"].read_text().splitlines()[-1])
 """
 
-MEASURED = """
-from dataclasses import dataclass, replace
-from typing import ClassVar
-
-from enginewright.graph.rule import declaration
-from enginewright.rules.python_action import PythonAction
-
-@dataclass(frozen=True, kw_only=True)
-class Measured(PythonAction):
-    kind: ClassVar[str] = "measured"
-
-    def action(self, context):
-        return replace(super().action(context), previous=("cache",))
-
-measured = declaration(Measured)
+BUILD_MEASURED = (
+    MEASURED
+    + """
 measured(name="a", function="make.py:measure", inputs={"in": "in.txt"}, outputs={"out": "a.txt", "cache": "cache.txt"})
 """
+)
 MEASURE = """
 def measure(inputs, outputs, params):
     trace(outputs)
@@ -328,7 +317,7 @@ def test_what_was_left_there_and_lost_is_made_again(remote: Callable[..., Worksp
 
 
 def test_what_the_last_run_offers_goes_along(remote: Callable[..., Workspace], engine: reapi.Engine, tmp_path: Path) -> None:
-    workspace = remote(build=MEASURED, execution="always")
+    workspace = remote(build=BUILD_MEASURED, execution="always")
     workspace.write({"models/x/make.py": workspace.make + MEASURE})
     for word in ("one,", f"{time.time_ns()},"):
         workspace.write({"models/x/in.txt": word})
