@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,9 @@ from enginewright.graph.label import Label
 from enginewright.graph.rule import Context, Loading, Rule, loading
 
 PACKAGE = "models/x"
+
+# Before gRPC is imported: in a process that is forked to become another, its threads would start anew, without their descriptors.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 # Nothing here depends on how fast the machine is.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

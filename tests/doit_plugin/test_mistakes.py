@@ -85,7 +85,7 @@ COPY = 'python_action(name="a", function="make.py:copy", inputs={"src": "src.txt
         ),
         (
             MODEL + 'model_image(name="image", engines=":onnx")',
-            "models/x/BUILD.py:5: model_image(name='image'): engines: models/x:onnx is a ",
+            "models/x/BUILD.py:5: model_image(name='image'): engines: models/x:onnx is an onnx_model",
         ),
         # A source or a distribution that is not there.
         (COPY.replace("src.txt", "nowhere.txt"), "python_action(name='a'): the source models/x/nowhere.txt does not exist"),

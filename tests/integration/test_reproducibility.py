@@ -121,7 +121,8 @@ def test_two_users_build_the_same(pair: tuple[Workspace, Workspace]) -> None:
 
 
 def test_two_users_build_the_same_examples(checkout: Workspace, built: Path, tmp_path: Path) -> None:
-    # A clone of ours too: other tests add targets to the checkout. Docker is for neither: what it tests is skipped.
+    # A clone of ours too: other tests add targets to the checkout. Docker is for neither: what it tests is skipped, but for what ours has
+    # from the store, where another test that has Docker left it.
     ours = checkout.clone(tmp_path / "ours")
     theirs = checkout.clone(tmp_path / "another folder/copy", tmp_path / "another store")
     for each in (ours, theirs):
@@ -130,4 +131,5 @@ def test_two_users_build_the_same_examples(checkout: Workspace, built: Path, tmp
     build_as_another(theirs)
     assert len(image_digests(ours)) > 1
     assert image_digests(ours) == image_digests(theirs)
-    assert ours.files() == theirs.files()
+    tested = {"images/classifier/test.json"}
+    assert {path: digest for path, digest in ours.files().items() if path not in tested} == theirs.files()
