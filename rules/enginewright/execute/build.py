@@ -396,12 +396,13 @@ class Build:
         if spawn.action.previous and self.reason(label) != "forgotten":  # who has a target forgotten wants it made from nothing
             last = self.record(previous) if previous else self._actions.latest(str(label))
         with offering(spawn, last, self._store, self._staging, self._absent.get) as spawn:
-            if elsewhere is None:
-                with self._executor.run(spawn, log) as result:
-                    yield result
-            else:
-                with elsewhere.run(spawn, log, stays, lambda: self._absent.bring_inputs(target, self._make_again)) as result:
-                    yield result
+            running = (
+                self._executor.run(spawn, log)
+                if elsewhere is None
+                else elsewhere.run(spawn, log, stays, lambda: self._absent.bring_inputs(target, self._make_again))
+            )
+            with running as result:
+                yield result
 
     def _take_in(self, spawn: Spawn, result: Result) -> None:
         """Keep the result of an action that ran, and put its outputs, which are in the store, in place. Raises ActionError."""

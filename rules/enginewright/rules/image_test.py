@@ -120,5 +120,4 @@ def _is_json(value: object) -> bool:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
