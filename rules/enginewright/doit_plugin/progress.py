@@ -68,11 +68,11 @@ class Live:
         self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
         self._ticker.start()
 
-    def line(self, text: str, colour: str = "") -> None:
-        """Add a line, or several, to those that scroll above."""
+    def line(self, text: str, colour: str = "", below: str = "") -> None:
+        """Add a line, or several, to those that scroll above; ``below`` are whole lines that belong to them, in no colour."""
         if colour and self._colour:
             text = f"\x1b[{colour}m{text}\x1b[0m"
-        self.draw(f"{text}\n")
+        self.draw(f"{text}\n{below}")
 
     def draw(self, above: str = "") -> None:
         """Draw all anew, in one write, so that it does not flicker."""

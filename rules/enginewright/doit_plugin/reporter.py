@@ -54,9 +54,8 @@ class BuildReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no type 
             last = task.build.record(task.build.previous_key(task.target.label))
             self._progress.start(task.name, last.seconds if last else None)
         else:
-            self._line(f"{'':8}{'running':8} {task.name}  {task.target.action.mnemonic}")
-            if self._verbose:
-                self._log(task)
+            started = f"{'':8}{'running':8} {task.name}  {task.target.action.mnemonic}"
+            self._line(started, below=_log(task) if self._verbose else "")
 
     def add_success(self, task: Any) -> None:
         """Say what was built."""
@@ -98,19 +97,21 @@ class BuildReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no type 
         if self._progress:
             self._progress.finish(task.name, outcome is not None and outcome.status is Status.CACHED)
         if outcome is not None and outcome.status is not Status.UP_TO_DATE:
-            self._line(f"{f'[{self._done}/{self._total}]':8}{describe(outcome, task.target.action.mnemonic)}", _COLOURS[outcome.status])
-            if outcome.status is Status.FAILED and task.build.log(outcome.label).exists():
-                self._log(task)
+            became = f"{f'[{self._done}/{self._total}]':8}{describe(outcome, task.target.action.mnemonic)}"
+            logged = outcome.status is Status.FAILED and task.build.log(outcome.label).exists()
+            self._line(became, _COLOURS[outcome.status], below=_log(task) if logged else "")
 
-    def _log(self, task: Node) -> None:
-        self._line(f"{'':8}log: {os.path.relpath(task.build.log(task.target.label))}")
-
-    def _line(self, text: str, colour: str = "") -> None:
+    def _line(self, text: str, colour: str = "", below: str = "") -> None:
+        """Write a line with what belongs ``below`` it, in one: other threads have lines to write, too."""
         if self._progress:
-            self._progress.line(text, colour)
+            self._progress.line(text, colour, below)
         else:
-            self.outstream.write(text + "\n")
+            self.outstream.write(f"{text}\n{below}")
             self.outstream.flush()
+
+
+def _log(task: Node) -> str:
+    return f"{'':8}log: {os.path.relpath(task.build.log(task.target.label))}\n"
 
 
 def describe(outcome: Outcome, mnemonic: str) -> str:
