@@ -1,11 +1,11 @@
-"""What a changed engine and no change at all cost on the way into an image, beside BuildKit and buildah.
+"""What a changed engine, a changed app and no change at all cost on the way into an image, beside BuildKit, buildah and skopeo.
 
-    python benchmarks/images.py [--quick] [--json FILE] [--peers buildkit buildah]
+    python benchmarks/images.py [--quick] [--json FILE] [--peers buildkit buildah skopeo]
 
-An image of four layers: a base, middleware, an engine of 512 MiB of noise and an app. Peers get the same files by a Dockerfile of as many
-COPY lines. Docker's daemon and registries are started for it, on sockets and ports of their own, and stopped. Before each measurement the
-first bytes of the engine are written anew. How long it takes beside skopeo to bring a changed app into Docker is in docker_load.py: that
-needs neither a registry nor an engine of this size, but an Engine that has the image already.
+An image of four layers: a base, middleware, an engine of 512 MiB of noise and an app. BuildKit and buildah get the same files by a
+Dockerfile of as many COPY lines; skopeo copies our layout into Docker, which had the image before the app changed. Docker's daemon and a
+registry are started for it, on sockets and ports of their own, and stopped. Before each measurement the first bytes of the engine, or the
+app, are written anew.
 """
 
 from __future__ import annotations
@@ -15,17 +15,15 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from measure import Report, Row, Table, compare, interleaved, machine, parser, run
 
@@ -33,15 +31,21 @@ from enginewright.oci.layer import write_layer
 from enginewright.oci.layout import write_image
 from enginewright.oci.members import gather
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+import dockerd
+import registries
+
 MIB = 1 << 20
 IMAGE = "images/x:image"
 
 FLOOR, LAYOUT, BUILD, PUSH = "SHA-256 of the engine", "layer and layout", "doit build", "doit push"
-BUILDKIT, BUILDAH = "BuildKit", "buildah"
-PEERS = {"buildkit": "dockerd", "buildah": "buildah"}
-"""The peers, and the program that each needs; BuildKit is the one in Docker's daemon."""
+LOADING, LOAD = "loading, within doit load", "doit load"
+BUILDKIT, BUILDAH, SKOPEO = "BuildKit", "buildah", "skopeo"
+PEERS = {"buildkit": ("dockerd", "docker", "ip"), "buildah": ("buildah",), "skopeo": ("skopeo", "dockerd", "docker", "ip")}
+"""The peers, and the programs that each needs; BuildKit is the one in Docker's daemon, and skopeo copies into that."""
 
-TO_FLOOR, TO_BUILDKIT, TO_BUILDAH, TO_PUSH = 1.15, 1 / 10, 1 / 20, 1 / 6
+TO_FLOOR, TO_BUILDKIT, TO_BUILDAH, TO_PUSH, TO_SKOPEO = 1.15, 1 / 10, 1 / 20, 1 / 6, 1 / 25
 ENGINE_READ, APP_READ = 3.5, 0.5
 """An engine that is a source is read for its digest, and its layer for that; for a changed app neither is. The rest is Python and the
 workspace: next to nothing, but as much as the small engine of ``--quick``."""
@@ -64,7 +68,6 @@ COPY engine /models/x.engine
 COPY app /app/serve.py
 CMD ["/app/serve.py"]
 """
-REGISTRY = "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {root}}}}}\nhttp: {{addr: {host}}}\n"
 
 
 def main() -> None:
@@ -72,42 +75,57 @@ def main() -> None:
     made = parser(__doc__.splitlines()[0])
     made.add_argument("--peers", nargs="*", choices=PEERS, help="which peers to run; left out, those that are installed")
     options = made.parse_args()
-    peers = [peer for peer in PEERS if shutil.which(PEERS[peer])] if options.peers is None else options.peers
+    peers = [peer for peer in PEERS if all(map(shutil.which, PEERS[peer]))] if options.peers is None else options.peers
     size, rounds = (32 if options.quick else 512) * MIB, 1 if options.quick else 5
     report = Report({**machine(), "engine": f"{size // MIB} MiB", "peers": ", ".join(peers) or "none"})
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
-    with tempfile.TemporaryDirectory() as folder, unmounted(Path(folder)), ExitStack() as started:
-        bench = Bench(Path(folder), size)
-        docker = started.enter_context(daemon(Path(folder, "docker"))) if "buildkit" in peers else None
-        registry = started.enter_context(serving(Path(folder, "registry")))
+    with tempfile.TemporaryDirectory() as name, unmounted(Path(name)), ExitStack() as started:
+        folder = Path(name)
+        docker = started.enter_context(dockerd.engine(folder / "docker")) if {"buildkit", "skopeo"} & set(peers) else None
+        registry = started.enter_context(registries.running(folder / "registry"))
+        bench = Bench(folder, size, docker.environment if docker else {})
         bench.doit("build")  # the layers that do not change
-        engine = {FLOOR: bench.floor, LAYOUT: bench.layout, BUILD: lambda: bench.doit("build", IMAGE, changed="engine")}
-        push = {PUSH: lambda: bench.doit("push", IMAGE, "--to", f"{registry.host}/ours:v1", changed="engine")}
-        if docker:
-            engine[BUILDKIT] = lambda: bench.shell(docker.build(bench.context, "x"), changed="engine")
-            theirs = f"{registry.host}/theirs:v1"
-            push[BUILDKIT] = lambda: bench.shell(docker.build(bench.context, theirs), docker.push(theirs), changed="engine")
-        if "buildah" in peers:
-            engine[BUILDAH] = lambda: bench.shell(*bench.buildah(), changed="engine")
-        samples = interleaved(engine, rounds)
-        targets = {BUILDKIT: TO_BUILDKIT, BUILDAH: TO_BUILDAH}
-        for ours, other, aims in ((LAYOUT, BUILD, {FLOOR: TO_FLOOR, **targets}), (BUILD, LAYOUT, targets)):
-            chosen = {name: each for name, each in samples.items() if name != other}
-            report.add(compare(f"engine changed: {ours}", chosen, ours, aims))
+        engine_changed(bench, registry, peers, rounds, report)
         report.add(bytes_read(bench, size))
-        report.add(compare("engine changed: into a registry", interleaved(push, rounds), PUSH, {BUILDKIT: TO_PUSH}))
         report.add(unchanged(bench, registry))
+        if "skopeo" in peers:
+            bench.doit("load", IMAGE)
+            app = {LOADING: bench.loading, LOAD: bench.load, SKOPEO: bench.skopeo}
+            report.add(compare("app changed: into Docker", interleaved(app, rounds), LOADING, {SKOPEO: TO_SKOPEO}))
     if options.json:
         report.write(options.json)
 
 
-class Bench:
-    """A workspace with the four layers, and the same files for peers, below a folder. ``size`` is the engine's, in bytes."""
+def engine_changed(bench: Bench, registry: registries.Registry, peers: list[str], rounds: int, report: Report) -> None:
+    """A changed engine into a layout and into a registry."""
+    engine = {FLOOR: bench.floor, LAYOUT: bench.layout, BUILD: lambda: bench.doit("build", IMAGE, changed="engine")}
+    push = {PUSH: lambda: bench.doit("push", IMAGE, "--to", f"{registry.host}/ours:v1", changed="engine")}
+    if "buildkit" in peers:
+        theirs = f"{registry.host}/theirs:v1"
+        build = [dockerd.CLI, "build", "-q", "-t", theirs, "."]
+        engine[BUILDKIT] = lambda: bench.shell(build, changed="engine")
+        push[BUILDKIT] = lambda: bench.shell(build, [dockerd.CLI, "push", "-q", theirs], changed="engine")
+    if "buildah" in peers:
+        engine[BUILDAH] = lambda: bench.shell(*bench.buildah(), changed="engine")
+    samples = interleaved(engine, rounds)
+    targets = {BUILDKIT: TO_BUILDKIT, BUILDAH: TO_BUILDAH}
+    for ours, other, aims in ((LAYOUT, BUILD, {FLOOR: TO_FLOOR, **targets}), (BUILD, LAYOUT, targets)):
+        chosen = {name: each for name, each in samples.items() if name != other}
+        report.add(compare(f"engine changed: {ours}", chosen, ours, aims))
+    report.add(compare("engine changed: into a registry", interleaved(push, rounds), PUSH, {BUILDKIT: TO_PUSH}))
 
-    def __init__(self, folder: Path, size: int) -> None:
+
+class Bench:
+    """A workspace with the four layers, and the same files for peers, below a folder.
+
+    ``size`` is the engine's, in bytes; ``docker`` are the variables of a process that is to talk to Docker.
+    """
+
+    def __init__(self, folder: Path, size: int, docker: Mapping[str, str]) -> None:
         self.context = folder / "workspace/images/x"
         self._root = folder / "workspace"
         self._scratch = folder / "scratch"
+        self._environment = {"PATH": os.environ["PATH"], "HOME": str(self._root), "LC_ALL": "C.UTF-8", "DOCKER_BUILDKIT": "1", **docker}
         self._numbers = count()
         self.context.mkdir(parents=True)
         for path, text in (
@@ -151,32 +169,49 @@ class Bench:
         write_image(self._scratch / "layout", config, layers, {})
         return time.perf_counter() - started
 
-    def doit(self, *arguments: str, changed: str = "", **environment: str) -> float:
+    def doit(self, *arguments: str, changed: str = "") -> float:
         """Run `doit`, after a file was changed."""
         if changed:
             self.change(changed)
-        return run([_doit(), *arguments], self._root, {**_environment(self._root), **environment}).seconds
+        return run([_doit(), *arguments], self._root, self._environment).seconds
 
     def read_to_build(self) -> int:
         """Build the image, and return how many bytes `doit` read for that; its actions run below processes that it kills."""
-        process = subprocess.Popen([_doit(), "build", IMAGE], cwd=self._root, env=_environment(self._root), stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([_doit(), "build", IMAGE], cwd=self._root, env=self._environment, stdout=subprocess.DEVNULL)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         counted = Path(f"/proc/{process.pid}/io").read_text().split()
         if process.wait() != 0:
             sys.exit("doit build failed")
         return int(counted[counted.index("rchar:") + 1])
 
-    def report(self, *arguments: str) -> dict[str, object]:
+    def report(self, *arguments: str) -> Any:
         """What a command says in JSON."""
         command = [_doit(), *arguments, "--json"]
-        done = subprocess.run(command, cwd=self._root, env=_environment(self._root), check=True, capture_output=True)
-        found: dict[str, object] = json.loads(done.stdout)
-        return found
+        return json.loads(subprocess.run(command, cwd=self._root, env=self._environment, check=True, capture_output=True).stdout)
 
-    def shell(self, *commands: list[str], changed: str) -> float:
+    def shell(self, *commands: list[str], changed: str = "") -> float:
         """Run commands one after the other, after a file was changed."""
-        self.change(changed)
-        return sum(run(command, self.context, {**_environment(self._root), "DOCKER_BUILDKIT": "1"}).seconds for command in commands)
+        if changed:
+            self.change(changed)
+        return sum(run(command, self.context, self._environment).seconds for command in commands)
+
+    def loading(self) -> float:
+        """Of the seconds that `doit load` takes after the app changed and was built, those for loading."""
+        self.doit("build", IMAGE, changed="app")
+        (found,) = self.report("load", IMAGE)
+        assert found["sent_layers"] == 1, found
+        return float(found["seconds"])
+
+    def load(self) -> float:
+        """The seconds of the whole command."""
+        self.doit("build", IMAGE, changed="app")
+        return self.doit("load", IMAGE)
+
+    def skopeo(self) -> float:
+        """The seconds that skopeo takes for the same."""
+        self.doit("build", IMAGE, changed="app")
+        command = ["skopeo", "--insecure-policy", "copy", "--quiet", "--dest-daemon-host", self._environment["DOCKER_HOST"]]
+        return self.shell([*command, f"oci:{self._root / 'build' / IMAGE.replace(':', '/')}", "docker-daemon:bench:skopeo"])
 
     def buildah(self) -> list[list[str]]:
         """Build, and write a layout; with a store of its own."""
@@ -188,44 +223,17 @@ class Bench:
         ]
 
 
-class Docker:
-    """A daemon that listens on ``host``."""
-
-    def __init__(self, host: str) -> None:
-        self.host = host
-
-    def build(self, context: Path, tag: str) -> list[str]:
-        """The command that builds an image."""
-        return ["/usr/bin/docker", "-H", self.host, "build", "-q", "-t", tag, str(context)]
-
-    def push(self, tag: str) -> list[str]:
-        """The command that pushes it."""
-        return ["/usr/bin/docker", "-H", self.host, "push", "-q", tag]
-
-
-class Registry:
-    """A registry at ``host``, which logs to a file."""
-
-    def __init__(self, host: str, log: Path) -> None:
-        self.host = host
-        self._log = log
-
-    def requests(self) -> list[str]:
-        """The methods of the requests that it answered so far."""
-        return [line.split('"')[1].split(" ")[0] for line in self._log.read_text().splitlines() if ' HTTP/1.1" ' in line]
-
-
-def unchanged(bench: Bench, registry: Registry) -> Table:
+def unchanged(bench: Bench, registry: registries.Registry) -> Table:
     """What a push costs when nothing changed."""
     arguments = ("push", IMAGE, "--to", f"{registry.host}/ours:v1")
     bench.report(*arguments)
     before = len(registry.requests())
     sent = float(str(bench.report(*arguments)["sent"]))
-    asked = registry.requests()[before:]
+    asked = [request.partition(" ")[0] for request in registry.requests()[before:]]
     rows = [
         Row("bytes sent", [sent], target=0),
         Row("HEAD requests", [float(asked.count("HEAD"))], target=1),
-        Row("other requests", [float(sum(method not in ("HEAD",) for method in asked))], target=0),
+        Row("other requests", [float(len(asked) - asked.count("HEAD"))], target=0),
     ]
     return Table("nothing changed: into a registry", "", rows)
 
@@ -242,7 +250,7 @@ def bytes_read(bench: Bench, size: int) -> Table:
 
 @contextmanager
 def unmounted(folder: Path) -> Iterator[None]:
-    """Take away what is mounted below a folder in the end: buildah and Docker leave some."""
+    """Take away what is mounted below a folder in the end: buildah leaves some."""
     try:
         yield
     finally:
@@ -251,60 +259,8 @@ def unmounted(folder: Path) -> Iterator[None]:
             subprocess.run(["umount", mount], check=True)
 
 
-@contextmanager
-def daemon(folder: Path) -> Iterator[Docker]:
-    """Docker's daemon, with all it has below ``folder``."""
-    folder.mkdir()
-    host = f"unix://{folder}/sock"
-    command = ["dockerd", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid", "-H", host]
-    command += ["--bridge=none", "--iptables=false", "--ip6tables=false"]
-    with background(
-        command, folder / "log", lambda: subprocess.run(["/usr/bin/docker", "-H", host, "version"], capture_output=True).returncode == 0
-    ):
-        yield Docker(host)
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[Registry]:
-    """A registry on loopback, with all it has below ``folder``."""
-    folder.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{probe.getsockname()[1]}"
-    (folder / "config.yml").write_text(REGISTRY.format(root=folder / "data", host=host))
-
-    def answers() -> bool:
-        with suppress(urllib.error.URLError), urllib.request.urlopen(f"http://{host}/v2/"):
-            return True
-        return False
-
-    with background(["docker-registry", "serve", str(folder / "config.yml")], folder / "log", answers):
-        yield Registry(host, folder / "log")
-
-
-@contextmanager
-def background(command: list[str], log: Path, ready: Callable[[], bool]) -> Iterator[None]:
-    """Run a program until the context is left; it has a minute to be ready."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, "OTEL_TRACES_EXPORTER": "none"})
-    try:
-        until = time.monotonic() + 60
-        while not ready():
-            if process.poll() is not None or time.monotonic() > until:
-                sys.exit(f"{command[0]} did not start:\n{log.read_text()[-2000:]}")
-            time.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def _doit() -> str:
     return str(Path(sys.executable).with_name("doit"))
-
-
-def _environment(home: Path) -> Mapping[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8"}
 
 
 if __name__ == "__main__":
