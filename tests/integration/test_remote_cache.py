@@ -318,6 +318,24 @@ def casd(tmp_path: Path) -> Iterator[cacheservers.Server]:
         yield server
 
 
+IMAGE = """
+from enginewright import files_layer, image
+
+files_layer(name="files", files={"/text.txt": "text.txt"})
+image(name="image", layers=[":files"])
+"""
+
+
+def test_an_output_with_folders_in_it_is_found(workspace: Workspace, casd: cacheservers.Server) -> None:
+    # buildbox-casd gives a result only while it has every Directory in the trees of it.
+    workspace.write({"models/x/BUILD.py": IMAGE})
+    option = f"--remote-cache=grpc://{casd.address}"
+    assert len(workspace.build(option).built) == 2
+    other = elsewhere(workspace, "other")
+    assert len(other.build(option).cached) == 2
+    assert other.files() == workspace.files()
+
+
 def test_a_slow_server_is_not_waited_for(workspace: Workspace, casd: cacheservers.Server) -> None:
     faults = Faults(delay=3)
     with proxy(casd.address, faults) as address:

@@ -81,6 +81,12 @@ def test_what_is_put_there_comes_back(open_cache: Open, tmp_path: Path) -> None:
     assert (cache.traffic.bytes_up - up, told) == (len(b"result"), [])
 
 
+def test_a_message_may_be_large(open_cache: Open, tmp_path: Path) -> None:
+    cache, _ = open_cache()
+    assert cache.put(ACTION, b"result", {Digest.of(LARGE): LARGE}, {})
+    assert fetch(cache, LARGE, tmp_path) == LARGE
+
+
 def test_directions(open_cache: Open, tmp_path: Path) -> None:
     reader, _ = open_cache(writes=False)
     assert not put(reader, tmp_path)

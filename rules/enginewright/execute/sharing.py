@@ -26,7 +26,16 @@ from enginewright.graph.action import Action, Artifact
 from enginewright.graph.label import Label
 from enginewright.remote.cache import SharedCache
 from enginewright.remote.digest import Digest
-from enginewright.remote.messages import File, RemoteAction, RemoteResult, read_result, remote_action, tree_message, write_result
+from enginewright.remote.messages import (
+    File,
+    RemoteAction,
+    RemoteResult,
+    merkle_tree,
+    read_result,
+    remote_action,
+    tree_message,
+    write_result,
+)
 from enginewright.store.content import ContentStore
 from enginewright.store.digest import Entry, encode_tree, file_digest, tree_files
 from enginewright.store.lock import shared
@@ -274,8 +283,10 @@ class Sharing:
                 folders: dict[str, Digest] = {}
                 for name, output in result.outputs.items():
                     if output.tree:
-                        tree = tree_message({each.path: File(Digest(each.strong, each.size), each.executable) for each in outputs[name]})
-                        small[Digest.of(tree)] = tree
+                        inside = {each.path: File(Digest(each.strong, each.size), each.executable) for each in outputs[name]}
+                        tree = tree_message(inside)
+                        # Each folder by itself as well: some servers give a result only while they have all of them.
+                        small |= {**merkle_tree(inside)[1], Digest.of(tree): tree}
                         folders[output.path] = Digest.of(tree)
                     else:
                         files[output.path] = File(Digest(outputs[name][0].strong, outputs[name][0].size))

@@ -46,7 +46,7 @@ class Adapter(Protocol):
         """The bytes of those of these blobs that are there, none of which is larger than ``SMALL``."""
 
     def write_small(self, blobs: Mapping[Digest, bytes]) -> None:
-        """Keep these bytes, none of them larger than ``SMALL``."""
+        """Keep these bytes: of few blobs more than ``SMALL``."""
 
     def close(self) -> None:
         """Let go of all connections."""

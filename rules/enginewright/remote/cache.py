@@ -143,7 +143,7 @@ class SharedCache:
         def write() -> bool:
             all_blobs = {*small, *files}
             missing = self._adapter.missing(all_blobs) | (self._refused & all_blobs)
-            several = {digest: data for digest, data in small.items() if digest in missing and digest.size <= SMALL}
+            several = {digest: data for digest, data in small.items() if digest in missing}
             several |= {digest: file.read_bytes() for digest, file in files.items() if digest in missing and digest.size <= SMALL}
             for digest, data in several.items():
                 if Digest.of(data) != digest:
