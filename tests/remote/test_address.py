@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from enginewright.errors import WorkspaceError
-from enginewright.remote.address import Access, parse, read_token
+from enginewright.remote.address import Access, parse, read_token, s3_endpoint
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_addresses(text: str, host: str, port: int, path: str) -> None:
     assert parse(str(address)) == address
 
 
-@pytest.mark.parametrize("text", ["cache:8980", "", "ftp://cache", "grpc://", "grpc://cache:no", "grpc://cache:99999"])
+@pytest.mark.parametrize("text", ["cache:8980", "", "ftp://cache", "grpc://", "grpc://cache:no", "grpc://cache:99999", "file://srv/cache"])
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(WorkspaceError):
         parse(text)
@@ -58,3 +58,14 @@ def test_a_token_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatc
     assert read_token(tmp_path / "token") == "b"
     with pytest.raises(WorkspaceError, match="No such file"):
         read_token(tmp_path / "none")
+
+
+def test_where_s3_is() -> None:
+    assert s3_endpoint({}) == ""
+    assert s3_endpoint({"AWS_ENDPOINT_URL": "https://b", "AWS_ENDPOINT_URL_S3": "http://a:9000"}) == "http://a:9000"
+
+
+@pytest.mark.parametrize("text", ["", "minio:9000", "//minio:9000", "http://", "ftp://minio"])
+def test_an_endpoint_that_is_no_url_is_named_with_its_variable(text: str) -> None:
+    with pytest.raises(WorkspaceError, match="AWS_ENDPOINT_URL: expected http"):
+        s3_endpoint({"AWS_ENDPOINT_URL": text})

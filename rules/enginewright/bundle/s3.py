@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from enginewright.bundle.destination import LATEST, Progress, Published
 from enginewright.bundle.sums import SUMS, Bundle, decode
 from enginewright.errors import ActionError, WorkspaceError
+from enginewright.remote.address import s3_endpoint
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -33,13 +34,13 @@ _SHA256 = "sha256"
 def open_bucket(bucket: str, prefix: str, environment: Mapping[str, str]) -> Bucket:
     """The bucket, with keys, region and endpoint from the variables that every tool for S3 reads (``AWS_ACCESS_KEY_ID`` and so on).
 
-    Raises WorkspaceError where obstore is not installed, and for an endpoint without TLS that is not on this machine.
+    Raises WorkspaceError where obstore is not installed, and for an endpoint that is no URL, or is without TLS and not on this machine.
     """
     try:
         from obstore.store import S3Store
     except ImportError:
         raise WorkspaceError("publishing to S3 needs the distribution obstore: pip install 'enginewright[s3]'") from None
-    endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or environment.get("AWS_ENDPOINT", "")
+    endpoint = s3_endpoint(environment)
     plain = urlsplit(endpoint).scheme == "http"
     if plain and not _loopback(urlsplit(endpoint).hostname or ""):
         raise WorkspaceError(f"{endpoint}: keys and models would go there in the clear: use https")

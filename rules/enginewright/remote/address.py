@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -53,10 +54,23 @@ def parse(text: str) -> Address:
             f"{_shown(text)}: expected grpc://HOST:PORT[/INSTANCE], grpcs://..., http://HOST[:PORT][/PATH], https://..., "
             "s3://BUCKET[/PREFIX], gs://..., az://... or file:///FOLDER"
         )
+    if url.scheme == "file" and url.hostname:
+        raise WorkspaceError(f"{_shown(text)}: expected file:///FOLDER, with three slashes before an absolute path")
     if url.username or url.password or url.query or url.fragment:
         raise WorkspaceError(f"{_shown(text)}: give a token by ENGINEWRIGHT_REMOTE_TOKEN or token-file, nothing but the address here")
     path = url.path if url.scheme == "file" else url.path.strip("/")
     return Address(url.scheme, url.hostname or "", port or _PORTS.get(url.scheme, 0), path)
+
+
+def s3_endpoint(environment: Mapping[str, str]) -> str:
+    """Where S3 is, if it is not Amazon's, by the variables that every tool for it reads. Raises WorkspaceError for what is no URL."""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
+        if (text := environment.get(name)) is not None:
+            scheme, _, rest = text.partition("://")
+            if scheme not in ("http", "https") or rest[:1] in ("", "/"):
+                raise WorkspaceError(f"{name}: expected http://HOST:PORT or https://HOST[:PORT], got {text!r}")
+            return text
+    return ""
 
 
 def _shown(text: str) -> str:

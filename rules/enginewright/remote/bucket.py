@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, from_url
 
 from enginewright.errors import WorkspaceError
-from enginewright.remote.address import Address
+from enginewright.remote.address import Address, s3_endpoint
 from enginewright.remote.errors import RemoteError
 
 _PARTS = 4
@@ -40,15 +41,18 @@ class BucketObjects:
             if address.scheme == "file":
                 self._store: obstore.store.ObjectStore = LocalStore(Path(address.path), mkdir=True)
             else:
+                endpoint = s3_endpoint(os.environ) if address.scheme == "s3" else ""
+                options: Any = {"endpoint": endpoint} if endpoint else {}
                 # Tried again by whoever calls, who knows what can be done without.
                 self._store = from_url(
                     str(address),
                     client_options={
                         "connect_timeout": timedelta(seconds=timeout),
                         "timeout": timedelta(seconds=max(timeout, 300)),
-                        "allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
+                        "allow_http": endpoint.startswith("http://"),
                     },
                     retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout)},
+                    **options,
                 )
         except (BaseError, ValueError, OSError) as error:
             raise WorkspaceError(f"{address}: {_first_line(error)}") from None
