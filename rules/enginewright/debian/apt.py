@@ -51,12 +51,13 @@ class Apt:
         """
         return self._run("apt-get", "update", check=False)
 
-    def resolve(self, wanted: Sequence[str]) -> list[Package]:
+    def resolve(self, wanted: Sequence[str], essential: bool = False) -> list[Package]:
         """The packages named and all that they depend on, as an installation on nothing would have them.
 
-        Raises ActionError for a package that is not there, and for dependencies that cannot be met.
+        With ``essential``, also those without which Debian lets no system be. Raises ActionError for a package that is not there, and for
+        dependencies that cannot be met.
         """
-        said = self._run("apt-get", "install", "--print-uris", *wanted)
+        said = self._run("apt-get", "install", "--print-uris", *wanted, *(["?essential"] if essential else []))
         matches = [match for line in said.splitlines() if (match := _URI.fullmatch(line.strip()))]
         if not matches:
             raise ActionError(f"apt resolves {' '.join(wanted)} to nothing: {_last(said)}")

@@ -59,7 +59,7 @@ def _resolved(asked: Mapping[str, Any]) -> list[Package]:
     with tempfile.TemporaryDirectory() as temporary:
         apt = Apt(Path(temporary, "apt"), asked["architecture"], asked["omit"])
         apt.update()
-        return apt.resolve(asked["packages"])
+        return apt.resolve(asked["packages"], essential=asked["essential"])
 
 
 def _changes(old: Iterable[Package], new: Iterable[Package]) -> Iterator[str]:

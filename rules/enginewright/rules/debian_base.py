@@ -34,6 +34,7 @@ class DebianPackages(Rule):
     pins: Annotated[str, Source()]
     omit: tuple[str, ...]
     architecture: str
+    essential: bool
 
     def action(self, context: Context) -> Action:
         return Action(
@@ -41,7 +42,12 @@ class DebianPackages(Rule):
             run="enginewright.debian.fetch:fetch",
             inputs={"pins": context.source(self.pins)},
             outputs={"debs": context.output("", tree=True)},
-            params={"packages": self.packages, "omit": self.omit, "architecture": self.architecture},
+            params={
+                "packages": self.packages,
+                "omit": self.omit,
+                "architecture": self.architecture,
+                "essential": self.essential,
+            },
             requires={"network": "yes", "programs": "apt-get", "apt": self.suite},
             environment=(*NETWORK_VARIABLES, APT_SOURCES, "APT_CONFIG"),
         )
@@ -49,12 +55,16 @@ class DebianPackages(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class DebianLayer(LayerRule):
-    """A layer of unpacked Debian packages. debian_base() declares it as NAME.layer."""
+    """A layer of Debian packages, unpacked, or installed where ``install`` says of which suite and architecture they are.
+
+    debian_base() declares it as NAME.layer.
+    """
 
     kind: ClassVar[str] = "debian_layer"
 
     debs: Annotated[Label, Needs("debs")]
     exclude: tuple[str, ...]
+    install: tuple[str, str] | None
 
     def action(self, context: Context) -> Action:
         return Action(
@@ -62,8 +72,9 @@ class DebianLayer(LayerRule):
             run="enginewright.rules.debian_base:write",
             inputs={"debs": context.input(self.debs, "debs")},
             outputs=self.layer_outputs(context),
-            params={"exclude": self.exclude, **self.layer_params(context)},
+            params={"exclude": self.exclude, "install": self.install, **self.layer_params(context)},
             packages=("zstandard",),
+            requires={"programs": "mmdebstrap fakechroot fakeroot"} if self.install else {},
         )
 
 
@@ -76,8 +87,11 @@ class DebianBase(LayerRule):
     packages once, by apt; nothing else needs the network, and nothing needs root.
 
     Packages are unpacked and not configured, as for images without a shell: no maintainer script runs, so the same packages are the same
-    image. Users, name resolution and the bundle of CA certificates are made. Files are left out whose paths match a pattern of
-    ``exclude``, in which ``*`` matches ``/`` too; documentation, translations and manual pages when it is not given. Copyright files stay.
+    image. Users, name resolution and the bundle of CA certificates are made. With ``install``, mmdebstrap installs them, and what Debian
+    calls essential, as on any Debian: maintainer scripts run. It takes the programs mmdebstrap, fakechroot and fakeroot.
+
+    Files are left out whose paths match a pattern of ``exclude``, in which ``*`` matches ``/`` too; documentation, translations and manual
+    pages when it is not given. Copyright files stay.
     """
 
     kind: ClassVar[str] = "debian_base"
@@ -88,6 +102,7 @@ class DebianBase(LayerRule):
     omit: tuple[str, ...] = ()
     exclude: tuple[str, ...] = DOCUMENTATION
     architecture: Literal["amd64", "arm64"] = "amd64"
+    install: bool = False
 
     def check(self) -> None:
         super().check()
@@ -101,13 +116,28 @@ class DebianBase(LayerRule):
                     raise AttributeProblem(attribute, f"{name!r} is no name of a Debian package; versions stand in the file pins")
         if both := sorted(set(self.packages) & set(self.omit)):
             raise AttributeProblem("omit", f"{both[0]!r} is also among packages")
+        if self.install and self.omit:
+            raise AttributeProblem("omit", "what is installed (install=True) needs all it depends on: leave out one of the two")
 
     def expand(self, package: str, lookup: Lookup) -> Iterator[Rule]:
         debs, layer = f"{self.name}.debs", f"{self.name}.layer"
         yield DebianPackages(
-            name=debs, suite=self.suite, packages=self.packages, pins=self.pins, omit=self.omit, architecture=self.architecture
+            name=debs,
+            suite=self.suite,
+            packages=self.packages,
+            pins=self.pins,
+            omit=self.omit,
+            architecture=self.architecture,
+            essential=self.install,
         )
-        yield DebianLayer(name=layer, debs=Label(package, debs), exclude=self.exclude, compression=self.compression, mtime=self.mtime)
+        yield DebianLayer(
+            name=layer,
+            debs=Label(package, debs),
+            exclude=self.exclude,
+            install=(self.suite, self.architecture) if self.install else None,
+            compression=self.compression,
+            mtime=self.mtime,
+        )
         path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         yield Image(name=self.name, layers=(Label(package, layer),), env=path, architecture=self.architecture)
 
@@ -116,9 +146,15 @@ debian_base = declaration(DebianBase)
 
 
 def write(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
-    """Write the layer. Raises ActionError as `unpack` does."""
-    from enginewright.debian.unpack import unpack
+    """Write the layer. Raises ActionError as `unpack` and `install` do."""
+    from enginewright.debian import install, unpack
 
-    with tempfile.TemporaryDirectory() as temporary:
-        members = unpack(inputs["debs"].iterdir(), params["exclude"], Path(temporary))
+    # Beside the outputs, on the disk: a temporary folder may lie in memory, and this is all that will be in the image, several times over.
+    with tempfile.TemporaryDirectory(dir=outputs["layer"].parent.resolve()) as temporary:
+        debs = inputs["debs"].iterdir()
+        if params["install"]:
+            suite, architecture = params["install"]
+            members = install.install(debs, suite, architecture, params["exclude"], Path(temporary))
+        else:
+            members = unpack.unpack(debs, params["exclude"], Path(temporary))
         write_layer(outputs, members, params["compression"], params["mtime"])
