@@ -59,7 +59,7 @@ def install(debs: Iterable[Path], suite: str, architecture: str, exclude: Iterab
     ]  # fmt: skip
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TMPDIR": str(scratch), "SOURCE_DATE_EPOCH": _EPOCH,
-        "FAKEROOTDONTTRYCHOWN": "1",  # in a user namespace there may be no other owner, and chown(2) fails in another way than fakeroot knows
+        "FAKEROOTDONTTRYCHOWN": "1",  # in a user namespace chown(2) fails in another way than fakeroot knows
     }  # fmt: skip
     done = subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     print(done.stdout)
