@@ -58,6 +58,15 @@ def sha256(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
+def committed(workspace: Workspace) -> str:
+    """Commit build.lock; the commit, as messages name it."""
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for arguments in (["init", "-q"], ["add", "build.lock"], ["commit", "-q", "-m", "lock"]):
+        subprocess.run([*git, *arguments], cwd=workspace.root, check=True)
+    logged = subprocess.run([*git, "log", "-1", "--format=%h of %cs"], cwd=workspace.root, check=True, text=True, capture_output=True)
+    return logged.stdout.strip()
+
+
 DATA = sha256(b"data\n")
 
 
@@ -91,6 +100,17 @@ def test_a_locked_build_needs_a_lock(workspace: Workspace) -> None:
     assert "a merge that Git could not finish" in workspace.refuse("build", "--locked")
 
 
+def test_a_lock_that_cannot_be_read(workspace: Workspace) -> None:
+    lock = workspace.root / "build.lock"
+    lock.write_bytes(b"format = 1\n\xff")
+    for command in (["lock"], ["lock", "--check"], ["build", "--locked"], ["cache", "gc"]):
+        assert "build.lock is no text in UTF-8 (byte 11): restore it from Git" in workspace.refuse(*command)
+    lock.unlink()
+    lock.mkdir()
+    for command in (["lock"], ["lock", "--check"], ["build", "--locked"], ["cache", "gc"]):
+        assert workspace.refuse(*command) == f"Is a directory: {lock}"
+
+
 def test_a_locked_build_builds(workspace: Workspace) -> None:
     workspace.doit("lock")
     assert workspace.build("--locked").built == {A, B}
@@ -99,10 +119,10 @@ def test_a_locked_build_builds(workspace: Workspace) -> None:
 
 def test_a_locked_build_refuses_what_differs_and_says_since_when(workspace: Workspace, tool: Path) -> None:
     workspace.doit("lock")
-    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
-    for arguments in (["init", "-q"], ["add", "build.lock"], ["commit", "-q", "-m", "lock"]):
-        subprocess.run([*git, *arguments], cwd=workspace.root, check=True)
-    commit = subprocess.run([*git, "log", "--format=%h of %cs"], cwd=workspace.root, check=True, text=True, capture_output=True).stdout
+    commit = committed(workspace)
+    # A later commit that locks another thing of the same version has nothing to do with it.
+    workspace.write({"build.lock": workspace.read("build.lock") + 'zz-tool = "1.0"\n'})
+    committed(workspace)
     install(tool, "1.1", "other data")
     done = workspace.doit("build", "--locked", code=3)
     assert done.stdout == "" and workspace.files() == {}
@@ -110,10 +130,13 @@ def test_a_locked_build_refuses_what_differs_and_says_since_when(workspace: Work
     assert head == "ERROR: 2 things are not as build.lock has them:"
     source, distribution = (line.split("; ") for line in lines)
     assert source[0].startswith(f"  dist://tiny-tool/tiny_data.txt is {sha256(b'other data')}, changed 20")
-    assert source[1] == f"{DATA} is locked, since {commit.strip()}"
+    assert source[1] == f"{DATA} is locked, since {commit}"
     assert distribution[0].startswith("  tiny-tool is 1.1, installed 20")
-    assert distribution[1] == f"1.0 is locked, since {commit.strip()}"
+    assert distribution[1] == f"1.0 is locked, since {commit}"
     assert advice == "Put back what was locked, or take over what there is with doit lock"
+    # What is in no commit yet has no date.
+    workspace.write({"build.lock": workspace.read("build.lock").replace('tiny-tool = "1.0"', 'tiny-tool = "1.2"')})
+    assert "1.2 is locked\n" in workspace.doit("build", "--locked", code=3).stderr
     # What has nothing to do with it can be built.
     assert workspace.build("--locked", B).built == {B}
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enginewright.graph.key import Material
-from enginewright.release.lock import Difference, Lock, Locked, Pinned, differences, parse, render, superfluous, updated
+from enginewright.release.lock import ADVICE, Difference, Lock, Locked, Pinned, differences, parse, render, superfluous, updated
 
 SHA, XXH = "5" * 64, "7" * 32
 ENGINE = Pinned("none", "1" * 32, "2" * 32, {"engine": Locked(SHA, 12, XXH), "data/folder": Locked(SHA, 3, XXH, tree=True)})
@@ -129,14 +129,26 @@ def test_an_updated_lock_has_all_that_was_found(lock: Lock, found: Lock) -> None
         ("format = 1\n[sources\n", "is not TOML"),
         ("format = 1\n[sources]\nx = 3\n", "x: expected a string, got 3"),
         ("format = 1\n[source]\nx = '3'\n", "there is no table 'source'"),
-        ("format = 1\nsources = 3\n", "is not a lock"),
-        ("format = 1\n[outputs.x]\nclass = 'none'\n", "is not a lock"),
-        ("format = 1\n[outputs.x]\nclass='none'\nkey='k'\nrecipe='r'\nfiles.x={sha256='..', size=1, xxh3='..'}\n", "files.x"),
+        ("format = 1\nsources = 3\n", "sources: expected a table, got 3"),
+        ("format = 1\n[toolchains]\nany = 'x'\n", "toolchains.any: expected a table, got 'x'"),
+        ("format = 1\noutputs = []\n", r"outputs: expected a table, got \[\]"),
+        ("format = 1\n[outputs.x]\nclass = 'none'\n", "x: expected class, key, recipe and files, got class"),
+        ("format = 1\n[outputs.x]\nfiles = 'none'\n", "x: files: expected a table, got 'none'"),
+        (
+            "format = 1\n[outputs.x]\nclass='none'\nkey='k'\nrecipe='r'\nfiles.y={sha256='..', size=1, xxh3='..'}\n",
+            "x: files.y: expected sha256, size and xxh3 of a file, got {'sha256': '..', 'size': 1, 'xxh3': '..'}",
+        ),
+        (
+            f"format = 1\n[outputs.x]\nclass='none'\nkey='k'\nrecipe='r'\nfiles.y={{sha256='{SHA}', size=1, xxh3='{XXH}', of=1}}\n",
+            "x: files.y: expected sha256",
+        ),
     ],
 )
 def test_what_is_no_lock_is_refused(text: str, problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
+    with pytest.raises(ValueError, match=problem) as refused:
         parse(text)
+    # doit lock alone would be of no help: it reads the file, too.
+    assert "take either side, and run doit lock" in str(refused.value) or ADVICE in str(refused.value)
 
 
 def test_names_that_are_not_unicode_are_refused() -> None:

@@ -13,10 +13,11 @@ from doit.exceptions import InvalidCommand
 from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import foresee, open_build, select, user_errors
+from enginewright.errors import in_words
 from enginewright.execute.build import Build
 from enginewright.execute.installation import Installation
 from enginewright.graph.label import Label
-from enginewright.release.lock import FILE, Difference, Lock, differences, parse, render, superfluous, updated
+from enginewright.release.lock import ADVICE, FILE, Difference, Lock, differences, parse, render, superfluous, updated
 from enginewright.release.pins import find_pins
 from enginewright.release.present import Present, locked_since, look, since
 from enginewright.store.files import write_atomically
@@ -91,6 +92,10 @@ def read_lock(root: Path) -> Lock:
         return parse((root / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InvalidCommand(f"there is no {FILE} here: doit lock writes it") from None
+    except OSError as error:
+        raise InvalidCommand(in_words(error)) from None
+    except UnicodeDecodeError as error:
+        raise InvalidCommand(f"{FILE} is no text in UTF-8 (byte {error.start}): {ADVICE}") from None
     except ValueError as error:
         raise InvalidCommand(f"{FILE} {error}") from None
 

@@ -44,6 +44,9 @@ FILE = "build.lock"
 
 FORMAT = 1
 
+ADVICE = "restore it from Git, or remove it and run doit lock"
+"""What to do about a file that is no lock."""
+
 ANY = "any"
 """The name of the toolchain of actions that run on any machine; the others go by the GPU they need."""
 
@@ -156,6 +159,17 @@ def render(lock: Lock) -> str:
     return "\n".join(part for part in parts if part)
 
 
+def line_of(text: str, difference: Difference) -> int:
+    """The number of the line of a file that says what is locked, from 1; 0 where none does."""
+    tables = {"source": "sources", "base": "bases", "platform": "platforms", "distribution": f"toolchains.{_key(difference.group)}"}
+    wanted, table = f"{_key(difference.name)} = ", ""
+    for number, line in enumerate(text.splitlines(), 1):
+        table = line.strip("[]") if line.startswith("[") else table
+        if table == tables.get(difference.kind) and line.startswith(wanted):
+            return number
+    return 0
+
+
 def _table(name: str, lines: Iterable[str]) -> str:
     text = "".join(f"{line}\n" for line in lines)
     return f"[{name}]\n{text}" if text else ""
@@ -185,37 +199,56 @@ def parse(text: str) -> Lock:
     try:
         data = read_toml(text)
     except ValueError as error:
-        raise ValueError(f"is not TOML ({error}): restore it from Git, or remove it and run doit lock") from None
+        raise ValueError(f"is not TOML ({error}): {ADVICE}") from None
     found = data.pop("format", None)
     if found != FORMAT:
-        raise ValueError(f"is of format {found!r}, and this version reads format {FORMAT}: run doit lock")
+        raise ValueError(f"is of format {found!r}, and this version reads format {FORMAT}: {ADVICE}")
     try:
         lock = Lock(
-            sources=_read_strings(data.pop("sources", {})),
-            bases=_read_strings(data.pop("bases", {})),
-            platforms=_read_strings(data.pop("platforms", {})),
-            toolchains={group: _read_strings(each) for group, each in data.pop("toolchains", {}).items()},
-            outputs={label: _read_pinned(each) for label, each in data.pop("outputs", {}).items()},
+            sources=_strings_of("sources", data.pop("sources", {})),
+            bases=_strings_of("bases", data.pop("bases", {})),
+            platforms=_strings_of("platforms", data.pop("platforms", {})),
+            toolchains={
+                group: _strings_of(f"toolchains.{group}", each)
+                for group, each in _entries_of("toolchains", data.pop("toolchains", {})).items()
+            },
+            outputs={label: _read_pinned(label, each) for label, each in _entries_of("outputs", data.pop("outputs", {})).items()},
         )
         if data:
             raise ValueError(f"there is no table {min(data)!r}")
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise ValueError(f"is not a lock ({error}): restore it from Git, or remove it and run doit lock") from None
+    except ValueError as error:
+        raise ValueError(f"is not a lock ({error}): {ADVICE}") from None
     return lock
 
 
-def _read_strings(table: Mapping[str, Any]) -> dict[str, str]:
-    for name, value in table.items():
+def _entries_of(where: str, table: Any) -> Mapping[str, Any]:
+    if not isinstance(table, dict):
+        raise ValueError(f"{where}: expected a table, got {table!r}")
+    return table
+
+
+def _strings_of(where: str, table: Any) -> dict[str, str]:
+    for name, value in _entries_of(where, table).items():
         if not isinstance(value, str):
-            raise ValueError(f"{name}: expected a string, got {value!r}")
+            raise ValueError(f"{where}: {name}: expected a string, got {value!r}")
     return dict(table)
 
 
-def _read_pinned(table: Mapping[str, Any]) -> Pinned:
-    fields = dict(table)
-    files = {name: Locked(**each) for name, each in fields.pop("files").items()}
-    for name, each in files.items():
-        if not (_SHA256.fullmatch(each.sha256) and _XXH3.fullmatch(each.xxh3) and type(each.size) is int and type(each.tree) is bool):
-            raise ValueError(f"files.{name}: {each}")
-    strings = _read_strings(fields)
-    return Pinned(strings.pop("class"), files=files, **strings)
+def _read_pinned(label: str, table: Any) -> Pinned:
+    fields = dict(_entries_of(label, table))
+    files = {
+        name: _read_locked(f"{label}: files.{name}", each) for name, each in _entries_of(f"{label}: files", fields.pop("files", {})).items()
+    }
+    strings = _strings_of(label, fields)
+    if strings.keys() != {"class", "key", "recipe"}:
+        raise ValueError(f"{label}: expected class, key, recipe and files, got {', '.join(table)}")
+    return Pinned(strings["class"], strings["key"], strings["recipe"], files)
+
+
+def _read_locked(where: str, table: Any) -> Locked:
+    fields = {"tree": False, **_entries_of(where, table)}
+    sha256, size, xxh3, tree = (fields.pop(name, None) for name in Locked._fields)
+    known = _SHA256.fullmatch(str(sha256)) and _XXH3.fullmatch(str(xxh3)) and type(size) is int and type(tree) is bool
+    if not known or fields:
+        raise ValueError(f"{where}: expected sha256, size and xxh3 of a file, got {dict(table)}")
+    return Locked(str(sha256), size, str(xxh3), tree)

@@ -17,7 +17,7 @@ from enginewright.execute.platform import gpus, host_platform
 from enginewright.graph.action import Action, Artifact
 from enginewright.graph.dag import Graph, Target
 from enginewright.graph.label import Label
-from enginewright.release.lock import ANY, FILE, Difference, Lock
+from enginewright.release.lock import ANY, FILE, Difference, Lock, line_of
 from enginewright.store.digest import file_digests
 from enginewright.workspace.sources import locate
 
@@ -106,11 +106,18 @@ def since(root: Path, difference: Difference) -> str:
 
 def locked_since(root: Path, difference: Difference) -> str:
     """The commit that wrote what is locked, and its date; empty where Git does not tell."""
-    asked = ["git", "log", "-1", "--format=%h of %cs", f"-S{difference.locked}", "--", FILE]
     try:
-        return subprocess.run(asked, cwd=root, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
+        number = line_of((root / FILE).read_text(encoding="utf-8"), difference)
+        if not number:
+            return ""
+        commit = _git(root, "blame", "--porcelain", f"-L{number},{number}", "--", FILE).partition(" ")[0]
+        return _git(root, "show", "--no-patch", "--format=%h of %cs", commit).strip() if commit.strip("0") else ""
+    except (OSError, ValueError, subprocess.SubprocessError):
         return ""
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=True).stdout
 
 
 def _time(seconds: float) -> str:
