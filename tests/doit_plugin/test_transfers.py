@@ -63,3 +63,16 @@ def test_elsewhere() -> None:
     shown.watch(Moved(LOW, 400_000_000, "mounted"))
     shown.close()
     assert stream.getvalue() == "  mounted sha256:aaaaaaaaaaaa  400 MB\n"
+
+
+def test_a_line_is_written_in_one() -> None:
+    """Blobs are moved by several threads, whose lines were mixed."""
+    written = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    Transfers(Stream()).note("trying again")
+    assert written == ["trying again\n"]

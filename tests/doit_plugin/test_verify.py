@@ -149,6 +149,14 @@ def test_what_fails_the_first_time_is_not_verified(workspace: Workspace) -> None
     assert "FAILED" in done.stderr and done.stdout == ""
 
 
+def test_a_store_in_which_nothing_can_be_written(workspace: Workspace) -> None:
+    workspace.build()
+    (workspace.store / "tmp").rmdir()
+    (workspace.store / "tmp").symlink_to("/proc")  # where root cannot write either
+    said = workspace.doit("verify", D, code=3).stderr.splitlines()[-1]
+    assert said.startswith(f"ERROR: No such file or directory: {workspace.store}/tmp/enginewright-")
+
+
 def test_an_interrupt_cleans_up(workspace: Workspace, tmp_path: Path) -> None:
     here, go = Pipe(tmp_path / "here"), tmp_path / "go"
     declared = workspace.read("models/y/BUILD.py").replace(":copy", ":wait")

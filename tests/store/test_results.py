@@ -131,3 +131,9 @@ def test_an_atomic_write_that_fails_leaves_the_old_bytes_and_nothing_else(tmp_pa
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_atomic_write_that_cannot_begin_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as refused:
+        write_atomically(tmp_path / "missing/file", b"x")
+    assert refused.value.filename == str(tmp_path / "missing/file")

@@ -61,7 +61,9 @@ class Transfers:
         if live is not None:
             live.line(text)
         else:
-            print(text, file=self._stream, flush=True)
+            # In one: what print() writes of several threads gets mixed.
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
 
     def close(self) -> None:
         """Take away what moves."""

@@ -133,7 +133,8 @@ def verify_selection(
             if not again:
                 unknown = [label for label in waiting if not build.reproducibilities.get(build.last_key(label))]
                 waiting, done.before = unknown, len(waiting) - len(unknown)
-            _verify_all(build, waiting, processes, done, out)
+            with user_errors():  # of the store: what an action runs into is its failure
+                _verify_all(build, waiting, processes, done, out)
         finally:
             build.close(args)
     return done

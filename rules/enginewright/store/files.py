@@ -26,7 +26,11 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     It is not synced to disk: every file written so carries a checksum or is checked against its name when it is read.
     """
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)  # and not a name that nobody has heard of
+        raise
     try:
         with naming(path), open(handle, "wb") as file:
             file.write(data)
