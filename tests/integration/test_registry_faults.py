@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,14 +153,19 @@ def test_referrers(registry: Registry) -> None:
     assert Client().repository(Reference.parse(f"{registry.host}/none")).tags() == []
 
 
-def test_a_pull_goes_on_where_an_earlier_one_was_interrupted(registry: Registry, layout: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("then", "problem"), [({"says": Says(500)}, "with 500"), ({"received": 0}, "the connection to .* failed")], ids=["refused", "broken"]
+)
+def test_a_pull_goes_on_where_an_earlier_one_was_interrupted(
+    registry: Registry, layout: Path, tmp_path: Path, then: dict[str, Any], problem: str
+) -> None:
     to = Reference.parse(f"{registry.host}/image:1")
     digest = push(Client(), layout, to).digest
     (layer,) = read_image(layout).layers
-    faults = [Fault("GET", layer.digest, received=3 * MIB), Fault("GET", layer.digest, says=Says(500), times=9)]
+    faults = [Fault("GET", layer.digest, received=3 * MIB), Fault("GET", layer.digest, times=9, **then)]
     with proxied(registry.host, faults) as proxy:
         source = Reference.parse(f"{proxy.host}/image:1")
-        with pytest.raises(RegistryError, match="with 500"):
+        with pytest.raises(RegistryError, match=problem):
             pull(Client(), source, tmp_path / "pulled")
         assert not (tmp_path / "pulled/index.json").exists()
         faults[1].times = 0

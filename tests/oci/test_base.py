@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import bz2
+import errno
+import gzip
 import hashlib
 import io
 import json
+import lzma
+import os
+import random
 import shutil
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from enginewright.errors import ActionError
+from enginewright.oci import base
 from enginewright.oci.base import from_archive, from_layout
 from enginewright.oci.layout import Descriptor, blob_path, canonical_json, read_image, write_image, write_index
 from enginewright.oci.media import LAYER, REF_NAME
@@ -93,18 +100,25 @@ def damage(layout: Path, what: str) -> None:
         manifest.write_bytes(manifest.read_bytes().replace(b"2", b"3", 1))
     elif what == "no manifest":
         manifest.unlink()
-    elif what == "no index":
-        (layout / "index.json").write_text("[]")
+    else:
+        (layout / "index.json").write_text(what)
 
 
 @pytest.mark.parametrize(
     ("what", "problem"),
-    [
+    [  # what is none of these words, is written into index.json
         ("truncated", r"layout: sha256:\w+ has 1499 bytes, and should have 1500: it was cut off or changed"),
         ("changed", r"layout: sha256:\w+ has the digest sha256:\w+: it was changed"),
         ("manifest", r"layout: sha256:\w+ has the digest sha256:\w+: it was changed"),
         ("no manifest", r"layout lacks sha256:\w+: No such file"),
-        ("no index", r"layout/index.json cannot be read: it is no JSON object"),
+        ("[]", r"layout/index.json cannot be read: it is no JSON object"),
+        ("[" * 100_000, r"layout/index.json cannot be read: it is nested too deep"),
+        ('{"manifests": [{}]}', r"layout: its index.json names no image: it lacks 'mediaType'"),
+        ('{"manifests": ["x"]}', r"layout: its index.json names no image: 'x' is no descriptor of a blob"),
+        (
+            '{"manifests": [{"mediaType": "a", "digest": 5, "size": 1}]}',
+            r"layout: its index.json names no image: 5 is not a SHA-256 digest",
+        ),
     ],
 )
 def test_a_damaged_layout(tmp_path: Path, what: str, problem: str) -> None:
@@ -147,13 +161,15 @@ def archive(path: Path, files: Mapping[str, bytes], links: Mapping[str, str] = {
     return path
 
 
+CONFIG = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": [digest(data) for data in LAYERS]}}).encode()
+
+
 def docker_files(**changes: Any) -> dict[str, bytes]:
     """What `docker save` of Docker 20.10 writes."""
-    config = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": [digest(data) for data in LAYERS]}}).encode()
-    name = f"{digest(config)[7:]}.json"
+    name = f"{digest(CONFIG)[7:]}.json"
     listed = [{"Config": name, "RepoTags": ["x:1"], "Layers": ["a/layer.tar", "b/layer.tar"]}]
     return {
-        name: config,
+        name: CONFIG,
         "a/layer.tar": LAYERS[0],
         "b/layer.tar": LAYERS[1],
         "manifest.json": json.dumps(listed).encode(),
@@ -177,6 +193,9 @@ def test_an_archive_of_docker_save(tmp_path: Path) -> None:
 
 def test_layers_that_are_links_in_an_archive(tmp_path: Path) -> None:
     """`docker save` writes the same layer once, and links the others to it."""
+    with pytest.raises(ActionError, match=r"x.tar lacks manifest.json: it was not saved whole"):
+        unpacked(archive(tmp_path / "x.tar", {}, {"manifest.json": "manifest.json"}), tmp_path)
+    shutil.rmtree(tmp_path / "base")
     files = docker_files()
     moved = files.pop("a/layer.tar")
     base = unpacked(archive(tmp_path / "x.tar", {**files, "c/layer.tar": moved}, {"a/layer.tar": "../c/layer.tar"}), tmp_path)
@@ -202,6 +221,11 @@ def test_an_archive_of_a_layout(tmp_path: Path) -> None:
         ),
         (docker_files(**{"b/layer.tar": b"another layer"}), r"x.tar: the layer b/layer.tar has the digest sha256:\w+, and should have"),
         (
+            docker_files(**{"manifest.json": b'[{"Config": "c", "Layers": [{}, 5]}]', "c": CONFIG}),
+            r"its layers are \[{}, 5\], which are no names",
+        ),
+        (docker_files(**{"manifest.json": b"[" * 100_000}), r"manifest.json in x.tar is not one of `docker save`"),
+        (
             {name: data for name, data in docker_files().items() if name != "b/layer.tar"},
             r"x.tar lacks b/layer.tar: it was not saved whole",
         ),
@@ -218,8 +242,31 @@ def test_an_archive_that_was_cut_off(tmp_path: Path) -> None:
     with pytest.raises(ActionError, match=r"x.tar cannot be read as a tar archive, or ends too early"):
         unpacked(path, tmp_path)
     (tmp_path / "y.tar").write_bytes(b"no archive")
-    with pytest.raises(ActionError, match=r"y.tar cannot be read as a tar archive"):
+    with pytest.raises(ActionError, match=r"y.tar cannot be read as a tar archive, or ends too early: [^\n]+$"):
         unpacked(tmp_path / "y.tar", tmp_path)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_an_archive_that_is_damaged_in_its_compression(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = archive(tmp_path / "x.tar", {"big": bytes(random.Random(1).choices(b"abcd", k=1_000_000)), **docker_files()})
+    packed = bytearray(pack(path.read_bytes()))
+    path.write_bytes(packed)
+    assert read_image(unpacked(path, tmp_path)).layers
+    shutil.rmtree(tmp_path / "base")
+    packed[len(packed) // 2 - 500 : len(packed) // 2] = bytes(500)
+    path.write_bytes(packed)
+    with pytest.raises(ActionError, match=r"x.tar (cannot be read as a tar archive|lacks|has)"):
+        unpacked(path, tmp_path)
+
+
+def test_a_disk_that_is_full_is_not_the_archives_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = archive(tmp_path / "x.tar", docker_files())
+    monkeypatch.setattr(base, "_digest", full)
+    with pytest.raises(OSError, match="No space left"):
+        unpacked(path, tmp_path)
 
 
 def test_another_image_id_than_declared(tmp_path: Path) -> None:

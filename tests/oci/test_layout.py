@@ -127,7 +127,17 @@ ARTIFACT = "application/vnd.example.artifact"
         (lambda entry, manifest, config: manifest.pop("layers"), "it lacks 'layers'"),
         (lambda entry, manifest, config: config.pop("os"), "it lacks 'os'"),
         (lambda entry, manifest, config: config.update(rootfs=None), "NoneType"),
-        (lambda entry, manifest, config: manifest.update(layers=[1]), "int"),
+        (lambda entry, manifest, config: manifest.update(layers=[1]), "1 is no descriptor of a blob"),
+        (lambda entry, manifest, config: manifest["layers"][0].update(size="5"), "'5' is no size of a blob"),
+        (lambda entry, manifest, config: manifest["layers"][0].update(size=5.0), "5.0 is no size of a blob"),
+        (lambda entry, manifest, config: manifest["layers"][0].update(mediaType=[]), "[] is no media type"),
+        (lambda entry, manifest, config: entry.update(annotations=["x"]), "its annotations: ['x'] is no object of JSON"),
+        (lambda entry, manifest, config: manifest.update(annotations=5), "its annotations: 5 is no object of JSON"),
+        (lambda entry, manifest, config: config.update(config=[1]), "its config: [1] is no object of JSON"),
+        (lambda entry, manifest, config: config.update(config={"Env": "A=b"}), "its Env: 'A=b' is no list of JSON"),
+        (lambda entry, manifest, config: config.update(config={"Cmd": [1]}), "its Env, Entrypoint or Cmd has entries that are no text"),
+        (lambda entry, manifest, config: config.update(history=5), "its history: 5 is no list of JSON"),
+        (lambda entry, manifest, config: config.update(history=["x"]), "its history has entries that are no objects"),
     ],
 )
 def test_layouts_that_are_no_images(tmp_path: Path, change: Callable[..., object], problem: str) -> None:
@@ -149,7 +159,7 @@ def test_layouts_that_are_no_images(tmp_path: Path, change: Callable[..., object
     assert problem in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", ["missing", "longer", "changed", "no index", "no JSON", "empty"])
+@pytest.mark.parametrize("damage", ["missing", "longer", "changed", "no index", "no JSON", "empty", "deep"])
 def test_layouts_that_are_damaged(tmp_path: Path, damage: str) -> None:
     layout = tmp_path / "layout"
     manifest = blob_path(layout, write_image(layout, CONFIGURATION, [], {}).digest)
@@ -157,8 +167,8 @@ def test_layouts_that_are_damaged(tmp_path: Path, damage: str) -> None:
         manifest.unlink()
     elif damage == "no index":
         (layout / "index.json").unlink()
-    elif damage in ("no JSON", "empty"):
-        (layout / "index.json").write_text("{" if damage == "no JSON" else '{"manifests": []}')
+    elif damage in ("no JSON", "empty", "deep"):
+        (layout / "index.json").write_text({"no JSON": "{", "empty": '{"manifests": []}', "deep": "[" * 100_000}[damage])
     else:
         content = manifest.read_bytes()
         manifest.write_bytes(content + b" " if damage == "longer" else content.replace(b"config", b"konfig"))

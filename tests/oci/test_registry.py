@@ -72,6 +72,7 @@ ERRORS = json.dumps({"errors": [{"code": "DENIED", "message": "not\nfor \x1b[31m
         (401, "log in with `docker login 127.0.0.1:"),
         (403, "are not allowed to do so"),
         (404, "there is no such image there, or it is not to be seen without logging in"),
+        (413, "takes nothing as large"),
         (429, "it wants fewer requests"),
         (500, ""),
         (418, ""),
@@ -113,6 +114,7 @@ def test_a_registry_says_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> No
     with repository(in_turn(Says(429, headers={"Retry-After": "3600"}))) as (asked, server, lines), pytest.raises(RegistryError):
         asked.head_manifest("1")
     assert len(server.asked) == 1 and not lines, "nobody waits for an hour"
+    assert str(refused(Says(503, headers={"Retry-After": "3600"}), read)).endswith("with 503; it asks to wait 3600 s")
 
 
 def test_an_interrupted_wait() -> None:
@@ -146,12 +148,17 @@ def test_a_manifest_without_end() -> None:
         ("application/vnd.docker.distribution.manifest.v1+prettyjws", {}, "is a manifest of an unknown type, 'application/vnd.docker"),
         ("", {}, "is a manifest of an unknown type, ''"),
         (MANIFEST, [], "is malformed: it is no JSON object"),
+        (MANIFEST, "deep", "is malformed: it is nested too deep"),
         (MANIFEST, {"config": {}}, "is malformed: it has no 'layers'"),
         (MANIFEST, {"config": {"digest": "sha256:../../x", "size": 1, "mediaType": ""}, "layers": []}, "is not a SHA-256 digest"),
+        (MANIFEST, {"config": {**BLOB.to_json(), "size": "1"}, "layers": []}, "is malformed: '1' is no size of a blob"),
+        (MANIFEST, {"config": {**BLOB.to_json(), "size": -1}, "layers": []}, "is malformed: -1 is no size of a blob"),
+        (MANIFEST, {"config": {**BLOB.to_json(), "mediaType": 1}, "layers": []}, "is malformed: 1 is no media type"),
     ],
 )
 def test_manifests_that_are_none(media_type: str, value: Any, problem: str) -> None:
     data = json.dumps(value).encode()
+    data = b"[" * 100_000 if value == "deep" else data
     with repository(in_turn(Says(200, data, {"Content-Type": media_type}))) as (asked, _, _), pytest.raises(Exception, match=problem):
         read_contents(Manifest(*asked.get_manifest("1")), lambda wanted: b"", str(asked))
 
@@ -225,6 +232,8 @@ def test_a_redirection_elsewhere_takes_no_login_along(tmp_path: Path) -> None:
 
 def test_redirections_without_end_and_to_plain_http_elsewhere() -> None:
     assert "redirects again and again" in str(refused(lambda asked: Says(302, headers={"Location": asked.path}), read))
+    for location in ("http://[bad", "ftp://192.0.2.1/x", "file:///etc/passwd", "http://127.0.0.1:port/x"):
+        assert f"names {location!r} as an address, which is none" in str(refused(Says(302, headers={"Location": location}), read))
     said = str(refused(Says(302, headers={"Location": "http://192.0.2.1/x"}), read))
     assert said.startswith("192.0.2.1 is only to be had by plain HTTP")
 
@@ -303,6 +312,7 @@ def test_a_token_that_ran_out() -> None:
         (tokens(status=401), "its token service refuses the login in Docker's configuration"),
         (tokens(token="a\nb"), "answered with something other than a token"),
         (in_turn(Says(401, headers={"WWW-Authenticate": 'Bearer realm="file:///etc/passwd"'})), "which is no address"),
+        (in_turn(Says(401, headers={"WWW-Authenticate": 'Bearer realm="http://[bad"'})), "which is no address"),
         (in_turn(Says(401, headers={"WWW-Authenticate": "Negotiate"})), "with 401: log in with `docker login"),
     ],
 )

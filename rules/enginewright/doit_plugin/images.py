@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +15,7 @@ from enginewright.doit_plugin.transfers import OPT_CA, OPT_PLAIN_HTTP, read_ca
 from enginewright.errors import ActionError, with_article
 from enginewright.oci.blobs import open_blob
 from enginewright.oci.layer import Layer
-from enginewright.oci.layout import Descriptor, Image, blob_path, parse_image, read_images
+from enginewright.oci.layout import Descriptor, Image, blob_path, parse_image, read_images, read_json
 from enginewright.oci.listing import Listing, list_layer
 from enginewright.workspace.packages import BUILD_FILE
 
@@ -84,7 +83,7 @@ def open_reference(text: str, params: Mapping[str, Any]) -> Opened:
     found = resolve(repository, reference, params["platform"])
 
     def read(blob: Descriptor) -> dict[str, Any]:
-        return dict(found.read() if blob == found.descriptor else json.loads(repository.read_blob(blob)))
+        return dict(found.read() if blob == found.descriptor else read_json(repository.read_blob(blob)))
 
     try:
         image = parse_image(found.descriptor.to_json(), read)

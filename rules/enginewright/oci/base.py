@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import tarfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from enginewright.errors import ActionError
 from enginewright.oci.contents import Manifest, choose_platform
-from enginewright.oci.layout import Descriptor, blob_path, canonical_json, check_digest, read_image
+from enginewright.oci.layout import Descriptor, blob_path, canonical_json, check_digest, read_image, read_json
 from enginewright.oci.media import CONFIG, INDEX, INDEXES, LAYER, MANIFEST, MANIFESTS, REF_NAME
 
 if TYPE_CHECKING:
@@ -66,13 +68,11 @@ def from_layout(layout: Path, platform: str, folder: Path, digest: str) -> None:
         _check(wanted, len(data), hashlib.sha256(data).hexdigest(), layout.name)
         return data
 
-    entry = _top(_json((layout / "index.json").read_bytes(), f"{layout.name}/index.json"), platform, layout.name)
-    root = Descriptor.from_json(entry)
+    root, named = _top(_json((layout / "index.json").read_bytes(), f"{layout.name}/index.json"), platform, layout.name)
     _expect(digest, root.digest, layout.name)
     manifest = _choose(Manifest(root, read(root)), platform, layout.name, read)
     value = _image_manifest(manifest, layout.name)
-    source = str((entry.get("annotations") or {}).get(REF_NAME, ""))
-    source = source if "/" in source else ""
+    source = named if "/" in named else ""
     _start(folder)
     for blob in map(Descriptor.from_json, (value["config"], *value["layers"])):
         path = blob_path(layout, blob.digest)
@@ -102,8 +102,11 @@ def from_archive(archive: Path, platform: str, folder: Path, digest: str) -> Non
                 manifest = _from_docker_archive(tar, members, folder, archive.name)
             else:
                 raise ActionError(f"{archive.name} has neither an index.json nor a manifest.json: it is no archive of an image")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ActionError(f"{archive.name} cannot be read as a tar archive, or ends too early: {error}") from None
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's trouble, not the archive's
+            raise
+        reason = str(error).partition(":\n")[0]
+        raise ActionError(f"{archive.name} cannot be read as a tar archive, or ends too early: {reason}") from None
     _expect(digest, str(_json(manifest.data, archive.name)["config"]["digest"]), archive.name)
     _finish(folder, manifest, platform, archive.name, "")
 
@@ -114,7 +117,7 @@ def _from_oci_archive(tar: tarfile.TarFile, members: Mapping[str, tarfile.TarInf
         _check(wanted, len(data), hashlib.sha256(data).hexdigest(), where)
         return data
 
-    root = Descriptor.from_json(_top(_json(_member(tar, members, "index.json", where).read(), f"index.json in {where}"), platform, where))
+    root, _ = _top(_json(_member(tar, members, "index.json", where).read(), f"index.json in {where}"), platform, where)
     manifest = _choose(Manifest(root, read(root)), platform, where, read)
     value = _image_manifest(manifest, where)
     for blob in map(Descriptor.from_json, (value["config"], *value["layers"])):
@@ -127,18 +130,20 @@ def _from_docker_archive(tar: tarfile.TarFile, members: Mapping[str, tarfile.Tar
     """The manifest of the one image in an archive of `docker save` (Docker image specification 1.2, "Combined Image JSON + Filesystem
     Changeset Format"), which has none: one is made for its configuration, which is taken as it is, and its layers."""
     try:
-        listed = json.loads(_member(tar, members, "manifest.json", where).read())
+        listed = json.loads(_member(tar, members, "manifest.json", where).read())  # a list
         if not isinstance(listed, list) or not listed:
             raise ValueError("it lists no image")
         if len(listed) > 1:
             tags = ", ".join(str((each.get("RepoTags") or ["an image without a name"])[0]) for each in listed)
             raise ActionError(f"{where} holds {len(listed)} images ({tags}): save the one that is meant")
         config = _member(tar, members, listed[0]["Config"], where).read()
-        diff_ids = [check_digest(each) for each in json.loads(config)["rootfs"]["diff_ids"]]
+        diff_ids = [check_digest(each) for each in read_json(config)["rootfs"]["diff_ids"]]
         names = list(listed[0]["Layers"])
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(f"its layers are {names!r}, which are no names of files")
         if len(names) != len(diff_ids):
             raise ValueError(f"it has {len(names)} layers, and its configuration {len(diff_ids)}")
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ActionError(f"manifest.json in {where} is not one of `docker save`: {error}") from None
     layers = []
     for name, diff_id in zip(names, diff_ids):
@@ -165,17 +170,16 @@ def _choose(manifest: Manifest, platform: str, where: str, read: Any) -> Manifes
     return Manifest(chosen, read(chosen))
 
 
-def _top(index: Mapping[str, Any], platform: str, where: str) -> Mapping[str, Any]:
-    """The entry of a layout's index.json that is meant: the only one, or the one for ``platform``."""
+def _top(index: Mapping[str, Any], platform: str, where: str) -> tuple[Descriptor, str]:
+    """What a layout's index.json names, only that or for ``platform``; and by which name."""
     try:
         entries = index["manifests"]
-        if len(entries) == 1:
-            only: Mapping[str, Any] = entries[0]
-            return only
-        chosen = choose_platform(index, platform)
-        return next(each for each in entries if each["digest"] == chosen.digest)
+        root = Descriptor.from_json(entries[0]) if len(entries) == 1 else choose_platform(index, platform)
+        entry = next(each for each in entries if each["digest"] == root.digest)
+        return root, str((entry.get("annotations") or {}).get(REF_NAME, ""))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ActionError(f"{where}: its index.json names no image: {error}") from None
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise ActionError(f"{where}: its index.json names no image: {reason}") from None
 
 
 def _image_manifest(manifest: Manifest, where: str) -> dict[str, Any]:
@@ -238,10 +242,7 @@ def _expect(digest: str, found: str, where: str) -> None:
 
 def _json(data: bytes, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(data)
-        if isinstance(value, dict):
-            return value
-        raise ValueError("it is no JSON object")
+        return read_json(data)
     except ValueError as error:
         raise ActionError(f"{where} cannot be read: {error}") from None
 
@@ -253,7 +254,7 @@ def _blob_name(digest: str) -> str:
 def _member(tar: tarfile.TarFile, members: Mapping[str, tarfile.TarInfo], name: str, where: str) -> IO[bytes]:
     try:
         file = tar.extractfile(members[name])
-    except KeyError:
+    except (KeyError, RecursionError):  # a link to what is not there, or to itself
         file = None
     if file is None:
         raise ActionError(f"{where} lacks {name}: it was not saved whole")

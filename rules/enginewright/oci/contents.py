@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from enginewright.errors import ActionError
-from enginewright.oci.layout import Descriptor, blob_path
+from enginewright.oci.layout import Descriptor, blob_path, read_json
 from enginewright.oci.media import INDEX, INDEXES, MANIFESTS
 
 _DEEPEST = 4
@@ -25,10 +24,7 @@ class Manifest(NamedTuple):
 
     def read(self) -> dict[str, Any]:
         """It as JSON. Raises ValueError."""
-        value = json.loads(self.data)
-        if not isinstance(value, dict):
-            raise ValueError("it is no JSON object")
-        return value
+        return read_json(self.data)
 
 
 @dataclass(frozen=True)

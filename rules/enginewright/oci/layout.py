@@ -49,8 +49,15 @@ class Descriptor:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Descriptor:
-        """Read a JSON object; properties other than these three are ignored."""
-        return cls(value["mediaType"], value["digest"], value["size"])
+        """Read a JSON object; properties other than these three are ignored. Raises ValueError and KeyError for what is no descriptor."""
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{value!r} is no descriptor of a blob")
+        media_type, digest, size = value["mediaType"], value["digest"], value["size"]
+        if not isinstance(media_type, str):
+            raise ValueError(f"{media_type!r} is no media type")
+        if type(size) is not int or not 0 <= size < 1 << 63:
+            raise ValueError(f"{size!r} is no size of a blob")
+        return cls(media_type, digest, size)
 
 
 @dataclass(frozen=True)
@@ -86,13 +93,24 @@ class Image:
     @property
     def source(self) -> str:
         """The reference of an image in a registry that has the layers which are absent here; empty when nothing says so."""
-        named = str(self.entry.get("annotations", {}).get(REF_NAME, ""))
-        return named if "/" in named else str(self.manifest.get("annotations", {}).get(BASE_NAME, ""))
+        named = str((self.entry.get("annotations") or {}).get(REF_NAME, ""))
+        return named if "/" in named else str((self.manifest.get("annotations") or {}).get(BASE_NAME, ""))
 
 
 def canonical_json(value: object) -> bytes:
     """JSON with sorted keys and no whitespace, so that equal values have equal digests (considerations.md, "Canonicalization")."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def read_json(data: bytes) -> dict[str, Any]:
+    """A JSON object that somebody else may have written. Raises ValueError for anything else."""
+    try:
+        value = json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
+    return value
 
 
 def blob_path(folder: Path, digest: str) -> Path:
@@ -200,7 +218,7 @@ def read_images(folder: Path) -> list[Image]:
     descriptor says, and for media types of other things than images.
     """
     try:
-        top = json.loads((folder / "index.json").read_bytes())["manifests"]
+        top = read_json((folder / "index.json").read_bytes())["manifests"]
         if len(top) == 1 and top[0]["mediaType"] in INDEXES:
             top = _read_blob(folder, Descriptor.from_json(top[0]))["manifests"]
         if not top:
@@ -233,7 +251,27 @@ def parse_image(entry: Mapping[str, Any], read: Callable[[Descriptor], dict[str,
         raise ValueError(f"its manifest has {len(image.layers)} layers, its configuration {len(image.diff_ids)}")
     for diff_id in image.diff_ids:
         check_digest(diff_id)
+    _check_words(image)
     return image
+
+
+def _check_words(image: Image) -> None:
+    """Raise ValueError where what others say about an image is not of the shape that the specification gives it."""
+    config = image.config.get("config") or {}
+    for what, value, shape in (
+        ("annotations", image.entry.get("annotations"), dict),
+        ("annotations", image.manifest.get("annotations"), dict),
+        ("config", config, dict),
+        ("history", image.config.get("history"), list),
+        *((name, config.get(name), list) for name in ("Env", "Entrypoint", "Cmd") if isinstance(config, dict)),
+        *((name, config.get(name), dict) for name in ("Labels", "ExposedPorts") if isinstance(config, dict)),
+    ):
+        if value is not None and not isinstance(value, shape):
+            raise ValueError(f"its {what}: {repr(value)[:80]} is no {'object' if shape is dict else 'list'} of JSON")
+    if not all(isinstance(each, dict) for each in image.config.get("history") or ()):
+        raise ValueError("its history has entries that are no objects of JSON")
+    if not all(isinstance(each, str) for name in ("Env", "Entrypoint", "Cmd") for each in config.get(name) or ()):
+        raise ValueError("its Env, Entrypoint or Cmd has entries that are no text")
 
 
 def _read_blob(folder: Path, descriptor: Descriptor) -> dict[str, Any]:
@@ -243,4 +281,4 @@ def _read_blob(folder: Path, descriptor: Descriptor) -> dict[str, Any]:
     found = hashlib.sha256(content).hexdigest()
     if f"sha256:{found}" != descriptor.digest:
         raise ValueError(f"{descriptor.digest} has the digest sha256:{found}: it was changed")
-    return dict(json.loads(content))
+    return read_json(content)

@@ -16,10 +16,10 @@ from enginewright.oci.layout import Descriptor, blob_path, canonical_json
 from enginewright.oci.media import INDEX, INDEXES, REF_NAME
 from enginewright.oci.push import JOBS, Moved, Watch, unwatched
 from enginewright.oci.registry.client import Client, Repository
-from enginewright.oci.registry.errors import RegistryError
+from enginewright.oci.registry.errors import RegistryError, Transient
 from enginewright.oci.registry.reference import Reference
 from enginewright.oci.registry.transport import CHUNK
-from enginewright.store.files import write_atomically
+from enginewright.store.files import naming, write_atomically
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _fetch(repository: Repository, blob: Descriptor, folder: Path, watch: Watch)
     path = blob_path(folder, blob.digest)
     part = path.with_name(f"{path.name}.part")
     sha256 = hashlib.sha256()
-    with part.open("a+b", buffering=0) as file:
+    with part.open("a+b") as file:  # buffered: a raw file takes less than it is given when the disk is nearly full, and does not say so
         file.seek(0)
         begun = 0
         while data := file.read(CHUNK):
@@ -128,15 +128,19 @@ def _fetch(repository: Repository, blob: Descriptor, folder: Path, watch: Watch)
         try:
             with repository.open_blob(blob, begun, sha256) as stream:
                 while data := stream.read(CHUNK):
-                    file.write(data)
+                    with naming(path):
+                        file.write(data)
                     done += len(data)
                     watch(Moved(blob, done))
         except RegistryError as error:
-            if not error.status:  # other bytes, or too few or many of them: none of them are worth keeping
+            # Other bytes, or too many: none of them are worth keeping. After a connection that is lost the next pull goes on.
+            if not error.status and not isinstance(error, Transient):
                 with suppress(OSError):
                     part.unlink()
             raise
-        os.fsync(file.fileno())
+        with naming(path):
+            file.flush()
+            os.fsync(file.fileno())
     os.chmod(part, 0o644)
     os.rename(part, path)
     return blob.size - begun

@@ -7,16 +7,16 @@ https://distribution.github.io/distribution/spec/auth/oauth/.
 from __future__ import annotations
 
 import base64
-import json
 import re
 import threading
 from collections.abc import Collection, Mapping
 from typing import Protocol
 from urllib.parse import urlencode, urlsplit
 
+from enginewright.oci.layout import read_json
 from enginewright.oci.registry.credentials import Credentials, find_credentials, shown
 from enginewright.oci.registry.errors import RegistryError, refusal
-from enginewright.oci.registry.transport import Answer
+from enginewright.oci.registry.transport import Answer, is_address
 
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"([^"]*)"|([^\s,]+))')
 
@@ -74,7 +74,7 @@ class Authenticator:
 
     def _token(self, challenge: Mapping[str, str], scopes: Collection[str]) -> str:
         realm, service = challenge["realm"], challenge.get("service", "")
-        if urlsplit(realm).scheme not in ("http", "https"):
+        if not is_address(realm):
             raise RegistryError(f"{self._registry} names {realm!r} as its token service, which is no address")
         login = self._login()
         wanted = sorted(scopes)
@@ -95,7 +95,7 @@ class Authenticator:
         if answer.status != 200:
             raise refusal(answer.status, answer.headers, answer.body, "a request for a token", self._registry)
         try:
-            granted = json.loads(answer.body)
+            granted = read_json(answer.body)
             token = granted.get("token") or granted["access_token"]
         except (ValueError, LookupError, AttributeError):
             token = None

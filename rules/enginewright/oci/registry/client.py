@@ -10,19 +10,19 @@ import json
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from enginewright.oci.layout import Descriptor, canonical_json
+from enginewright.oci.layout import Descriptor, canonical_json, read_json
 from enginewright.oci.media import INDEX, INDEXES, MANIFESTS
 from enginewright.oci.registry.auth import Authenticator
 from enginewright.oci.registry.backoff import Backoff
 from enginewright.oci.registry.errors import TRANSIENT, Cancelled, RegistryError, Transient, refusal
 from enginewright.oci.registry.reference import DOCKER_HUB, Reference
 from enginewright.oci.registry.streams import Checked, Readable, skip
-from enginewright.oci.registry.transport import Access, Answer, Body, Transport, dropped, origin, whole
+from enginewright.oci.registry.transport import Access, Answer, Body, Transport, dropped, join, origin, whole
 
 _ACCEPT = ", ".join(sorted(INDEXES | MANIFESTS))
 
@@ -216,7 +216,7 @@ class Repository:
         self, method: str, url: str, headers: Mapping[str, str] = {}, body: Body = None, also: Collection[str] = ()
     ) -> urllib3.BaseHTTPResponse:
         """As `ask`, with the answer's body still to be read."""
-        address = urljoin(self.client.url(self.registry, "/"), url)
+        address = join(self.client.url(self.registry, "/"), url)
         scopes = self._scopes | {f"repository:{name}:pull" for name in also}
         return self.client.send(self.registry, method, address, scopes, headers, body)
 
@@ -332,12 +332,9 @@ def _media_type(answer: Answer) -> str:
 
 def _object(answer: Answer, repository: Repository) -> dict[str, Any]:
     try:
-        found = json.loads(answer.body)
-        if isinstance(found, dict):
-            return found
+        return read_json(answer.body)
     except ValueError:
-        pass
-    raise RegistryError(f"{repository}: {repository.registry} answers with something other than a JSON object")
+        raise RegistryError(f"{repository}: {repository.registry} answers with something other than a JSON object") from None
 
 
 def _next(answer: Answer) -> str | None:

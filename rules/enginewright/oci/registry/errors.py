@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
 from enginewright.errors import ActionError
+from enginewright.oci.layout import read_json
 
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 """The status codes of answers that may be others in a while."""
@@ -38,7 +38,8 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, what: str, reg
     said = said_in(body)
     message = f"{registry} answered {what} with {status}{f' ({said})' if said else ''}{_ADVICE.get(status, '').format(registry=registry)}"
     if status in TRANSIENT:
-        return Transient(message, status, _seconds(headers.get("Retry-After")))
+        wait = _seconds(headers.get("Retry-After"))
+        return Transient(f"{message}{'' if wait is None else f'; it asks to wait {wait:.0f} s'}", status, wait)
     return RegistryError(message, status)
 
 
@@ -46,6 +47,7 @@ _ADVICE = {
     401: ": log in with `docker login {registry}`, or check that these credentials may do so",
     403: ": the credentials for {registry} are not allowed to do so",
     404: ": there is no such image there, or it is not to be seen without logging in",
+    413: ": that, or a proxy before it, takes nothing as large",
     429: ": it wants fewer requests; logging in often allows more",
 }
 
@@ -56,7 +58,7 @@ def said_in(body: bytes) -> str:
     It is the word of a server, shown on a terminal: cut to a line of printable characters.
     """
     try:
-        first = json.loads(body)["errors"][0]
+        first = read_json(body)["errors"][0]
         text = ": ".join(str(first[key]) for key in ("code", "message") if first.get(key))
     except (ValueError, LookupError, TypeError, AttributeError):
         return ""

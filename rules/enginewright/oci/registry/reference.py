@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,8 @@ DOCKER_HUB = "docker.io"
 
 _COMPONENT = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(f"{_COMPONENT}(?:/{_COMPONENT})*")
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?")
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?:\[([0-9A-Fa-f:.]+)\]|{_LABEL}(?:\.{_LABEL})*)(?::([0-9]{{1,5}}))?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -32,6 +34,8 @@ class Reference:
 
         Raises ValueError, saying what is wrong with it.
         """
+        if scheme := re.match("[a-z]+://", text):
+            raise ValueError(f"{text!r} is not an image reference: leave out {scheme[0]}")
         rest, at, digest = text.partition("@")
         if at and not _DIGEST.fullmatch(digest):
             raise ValueError(f"{text!r} is not an image reference: after the @, expected sha256: and 64 hexadecimal digits, got {digest!r}")
@@ -45,7 +49,7 @@ class Reference:
             registry = DOCKER_HUB
         if registry == DOCKER_HUB and "/" not in path:
             path = f"library/{path}"
-        if not _HOST.fullmatch(registry):
+        if not _is_host(registry):
             raise ValueError(f"{text!r} is not an image reference: {registry!r} cannot be a registry, as 'ghcr.io' or '127.0.0.1:5000'")
         if not _REPOSITORY.fullmatch(path) or len(path) > 255:
             hint = ": repositories are in lower case" if _REPOSITORY.fullmatch(path.lower()) else ""
@@ -68,3 +72,14 @@ class Reference:
     def at(self, digest: str) -> Reference:
         """The same image, by digest, without a tag."""
         return replace(self, tag="", digest=digest)
+
+
+def _is_host(text: str) -> bool:
+    """Whether a text is a name or an address of a machine, with or without a port."""
+    match = _HOST.fullmatch(text)
+    if match is None or int(match[2] or 1) not in range(1, 1 << 16):
+        return False
+    try:
+        return match[1] is None or bool(ipaddress.IPv6Address(match[1]))
+    except ValueError:
+        return False

@@ -81,7 +81,7 @@ class Transport:
             if response.status not in _REDIRECTS or method not in ("GET", "HEAD") or not location:
                 return response
             response.drain_conn()
-            target = urljoin(url, location)
+            target = join(url, location)
             if origin(target) != origin(url):
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             url = target
@@ -173,6 +173,26 @@ def dropped(host: str, error: BaseException) -> Transient:
         cause = inner
     reason = (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
     return Transient(f"the connection to {host} failed: {reason}")
+
+
+def is_address(url: str) -> bool:
+    """Whether a server's word is the whole address of something to be had by HTTP."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def join(base: str, named: str) -> str:
+    """An address as the server at ``base`` named it, whole. Raises RegistryError for what is none."""
+    try:
+        url = urljoin(base, named)
+    except ValueError:
+        url = ""
+    if not is_address(url):
+        raise RegistryError(f"{urlsplit(base).netloc} names {named[:200]!r} as an address, which is none")
+    return url
 
 
 def origin(url: str) -> tuple[str, str]:

@@ -10,13 +10,13 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 from enginewright.oci.layout import Descriptor
 from enginewright.oci.registry.client import Repository, mount_query
 from enginewright.oci.registry.errors import TRANSIENT, Cancelled, RegistryError, Transient
 from enginewright.oci.registry.streams import Readable
-from enginewright.oci.registry.transport import CHUNK, Answer
+from enginewright.oci.registry.transport import CHUNK, Answer, join
 
 _PART = 32 << 20
 """Bytes sent in one request where a registry, or a proxy before it, refuses the whole blob as too large."""
@@ -128,7 +128,7 @@ class Upload:
     def _location(self, answer: Answer) -> str:
         if "Location" not in answer.headers:
             raise RegistryError(f"{self._repository}: {self._repository.registry} began an upload and did not say where it goes on")
-        return urljoin(self._repository.client.url(self._repository.registry, "/"), answer.headers["Location"])
+        return join(self._repository.client.url(self._repository.registry, "/"), answer.headers["Location"])
 
     def _moved(self, count: int) -> None:
         self._bytes += count
