@@ -23,10 +23,13 @@ class ActionError(Exception):
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
-def in_words(error: OSError) -> str:
+MAKE_ROOM = "make room there (in the store with `doit cache gc`), and build again"
+
+
+def in_words(error: OSError, when_full: str = MAKE_ROOM) -> str:
     """What the system refused, of which file, and what to do about a full disk."""
     path = error.filename2 or error.filename  # of a link or a rename, the new name
-    hint = "; make room there (in the store with `doit cache gc`), and build again" if error.errno in FULL_DISK else ""
+    hint = f"; {when_full}" if error.errno in FULL_DISK else ""
     return f"{error.strerror or error}{f': {path}' if path else ''}{hint}"
 
 

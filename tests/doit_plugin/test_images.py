@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from enginewright.doit_plugin.images import is_reference
+from enginewright.oci.layout import Descriptor, write_image
+from enginewright.oci.media import LAYER
 from throwaway import DOIT, PYPROJECT, Workspace
 
 BUILD = """
@@ -145,7 +151,7 @@ def test_images_that_differ(built: Workspace) -> None:
         ("removed", "images/x:app"), ("same", "images/x:os"), ("added", "images/x:less"),
     ]  # fmt: skip
     assert [(file["path"], file["change"]) for file in facts["files"]] == [
-        ("/app/more", "added"), ("/app/serve.py", "removed"), ("/etc", "added"), ("/serve", "removed"),
+        ("/app/more", "added"), ("/app/serve.py", "removed"), ("/etc", "added"), ("/etc/issue", "removed"), ("/serve", "removed"),
     ]  # fmt: skip
     assert facts["files"][0]["after"]["created_by"] == "images/x:less" and facts["files"][1]["before"]["layer"] == app["digest"]
     assert facts["config"] == {"Env": {"before": ["LANG=C", "PORT=1"], "after": ["LANG=C"]}}
@@ -154,8 +160,36 @@ def test_images_that_differ(built: Workspace) -> None:
     assert facts["pull"]["bytes"] == sum(pulled.values()) < facts["pull"]["of"]
     text = built.doit("diff", "images/x:image", "images/x:other", code=1).stdout
     assert "  + /app/more  6 bytes  images/x:less\n  - /app/serve.py  8 bytes  images/x:app\n" in text
+    assert "  - /etc/issue  deleted  images/x:less\n" in text, "of a layer that both have, which is not read"
+    back = built.doit("diff", "images/x:other", "images/x:image", code=1).stdout
+    assert "  + /etc/issue  no longer deleted  images/x:less\n  + /serve  symlink  images/x:app\n" in back
     assert '  - Env ["LANG=C", "PORT=1"]\n' in text and text.splitlines()[-1].startswith("to pull: ")
     assert diff(built, "images/x:image", "images/x:other", "--layers")["files"] is None
+
+
+def test_what_others_wrote_does_nothing_to_a_terminal(tmp_path: Path) -> None:
+    """Names that are not UTF-8 or have control characters in them, commands of several lines: as an image from anywhere may have."""
+    layouts = []
+    for number, name in enumerate((b"caf\xe9", b"\x1b]0;x\x07\n")):
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w", encoding="utf-8", errors="surrogateescape") as tar:
+            tar.addfile(tarfile.TarInfo(os.fsdecode(name)))
+        (tmp_path / f"{number}.tar").write_bytes(content.getvalue())
+        digest = f"sha256:{hashlib.sha256(content.getvalue()).hexdigest()}"
+        config = {
+            "os": "linux", "architecture": "amd64", "config": {"User": f"\x1b[31mu{number}"}, "rootfs": {"diff_ids": [digest]},
+            "history": [{"created_by": "RUN \x1b[2J&& \\\n\t" + "make " * 100}],
+        }  # fmt: skip
+        layers = [(Descriptor(LAYER, digest, len(content.getvalue())).to_json(), tmp_path / f"{number}.tar")]
+        layouts.append(tmp_path / str(number))
+        write_image(layouts[-1], config, layers, {})
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    for arguments in (["inspect", layouts[0]], ["inspect", layouts[1]], ["diff", *layouts]):
+        done = subprocess.run([DOIT, *map(str, arguments)], capture_output=True, text=True, env=environment)
+        assert done.stderr == "" and all(line.isprintable() for line in done.stdout.splitlines()), done.stderr
+        assert "RUN \\x1b[2J&& \\ make make" in done.stdout and "make..." in done.stdout and r"User \x1b[31mu" in done.stdout
+    assert "  - /caf\\xe9  0 bytes  RUN" in done.stdout and r"  + /\x1b]0;x\x07\n  0 bytes  RUN" in done.stdout
+    json.loads(subprocess.run([DOIT, "diff", "--json", *map(str, layouts)], capture_output=True, text=True, env=environment).stdout)
 
 
 def test_a_file_that_differs(workspace: Workspace, built: Workspace) -> None:

@@ -81,6 +81,36 @@ def test_only_what_docker_lacks_is_sent(workspace: Workspace, dockerd: Engine, c
     assert workspace.read("high") == "changed\n" and workspace.read("low") == workspace.read("images/x/low.txt")
 
 
+SAME = """
+from enginewright import files_layer, image
+
+files_layer(name="low", files={"/low": "low.txt"})
+files_layer(name="same", files={"/low": "low.txt"})
+files_layer(name="high", files={"/high": "high.txt"})
+image(name="image", layers=[":low", ":same", ":high"], cmd=["/nothing"])
+"""
+
+
+def test_one_blob_that_is_two_layers(workspace: Workspace, dockerd: Engine) -> None:
+    workspace.write({"images/x/BUILD.py": SAME})
+    assert loaded(workspace, "images/x:image")["sent_layers"] == 3
+    workspace.write({"images/x/high.txt": f"changed, in {workspace.root}\n"})
+    second = loaded(workspace, "images/x:image")
+    assert (second["sent_layers"], second["whole"]) == (1, "")
+
+
+def test_more_layers_than_docker_takes(workspace: Workspace, dockerd: Engine) -> None:
+    layers = [f'files_layer(name="l{n}", folders=["/{n}"])' for n in range(126)]
+    image = 'image(name="%s", layers=[f":l{n}" for n in range(%d)], cmd=["/nothing"])'
+    text = "\n".join(["from enginewright import files_layer, image", *layers, image % ("most", 125), image % ("more", 126)])
+    workspace.write({"images/x/BUILD.py": text})
+    assert loaded(workspace, "images/x:most")["sent_layers"] == 125
+    done = workspace.doit("load", "--json", "images/x:most", "images/x:more", code=1)
+    assert [each["label"] for each in json.loads(done.stdout)] == ["images/x:most"]
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("images/x:more: max depth exceeded: it has 126 layers, and Docker puts at most 125 on one another"), line
+
+
 def test_an_image_that_docker_has_by_another_name_is_only_named(workspace: Workspace, dockerd: Engine) -> None:
     image = loaded(workspace, "images/x:image")["image"]
     again = loaded(workspace, "images/x:image", "--tag", "named:again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from enginewright.oci.layout import read_image
 from mixed import write_mixed
+from registries import Registry
 from throwaway import DOIT, Workspace
 
 SIZE, FILES = 24 << 20, 400
@@ -103,3 +106,20 @@ def test_a_full_disk_is_told_and_harms_nothing(
     workspace.doit("cache", "gc", "--max-size", "1kB")
     assert workspace.leftovers() == []
     assert workspace.doit("build").stdout.startswith("built 0, cached 0, ")
+
+
+def test_a_pull_onto_a_full_disk_goes_on_once_there_is_room(empty: Workspace, disk: Path, registry: Registry) -> None:
+    empty.write({"images/x/BUILD.py": 'from enginewright import files_layer, image\nfiles_layer(name="l", files={"/f": "f"})\n'
+                 'image(name="i", layers=[":l"])\n'})  # fmt: skip
+    (empty.root / "images/x/f").write_bytes(os.urandom(4 << 20))
+    to = f"{registry.host}/full:1"
+    empty.doit("push", "images/x:i", "--to", to)
+    room = Bytes(disk)
+    room.give(3 << 20)
+    done = empty.doit("pull", to, "--to", str(disk / "copy"), "-j", "1", code=1)
+    (last,) = done.stderr.splitlines()[-1:]
+    assert last.startswith(f"ERROR: No space left on device: {disk / 'copy/blobs'}") and last.endswith("; make room there, and pull again")
+    assert not (disk / "copy/index.json").exists()
+    room.give(8 << 20)
+    assert json.loads(empty.doit("pull", to, "--to", str(disk / "copy"), "--json").stdout)["received"] < 2 << 20
+    assert read_image(disk / "copy").layers

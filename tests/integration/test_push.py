@@ -138,5 +138,9 @@ def test_pull(workspace: Workspace, registry: Registry, tmp_path: Path) -> None:
     assert "(blobs: 3 there; 0 bytes received)" in workspace.doit("pull", to, "--to", "copy").stdout
     done = workspace.doit("pull", f"{registry.host}/never:1", "--to", "other", code=1)
     assert "with 404" in done.stderr and not (workspace.root / "other").exists()
+    done = workspace.doit("pull", to, "--to", "copy", "--platform", "linux/arm64")
+    assert f"{to} is an image for linux/amd64, and there is none for linux/arm64" in done.stderr
+    done = workspace.doit("pull", to, "--to", "pyproject.toml", code=1)
+    assert done.stderr == "ERROR: pyproject.toml is a file: name a folder, which an image layout is\n"
     assert workspace.refuse("pull", "Never").startswith("doit pull: say what and where to")
     assert workspace.refuse("pull", "Never", "--to", "x").startswith("'Never' is not an image reference")

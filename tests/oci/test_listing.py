@@ -161,6 +161,13 @@ def test_an_opaque_folder_shows_its_own_only() -> None:
     assert shown(low, [Entry("/", "opaque"), file("/c")]) == {"/c": 1}
 
 
+def test_deletions_of_what_is_below_all_of_them() -> None:
+    layers = [[Entry("/a", "deletion"), Entry("/b", "deletion"), file("/c/x")], [Entry("/c", "opaque"), file("/b")]]
+    assert {path: entry.kind for path, (entry, _) in merged(layers, marks=True).items()} == {
+        "/a": "deletion", "/b": "file", "/c/": "opaque",
+    }  # fmt: skip
+
+
 def test_a_file_in_the_place_of_a_folder_and_the_other_way_round() -> None:
     low = [Entry("/a", "folder"), file("/a/x"), file("/f")]
     assert shown(low, [file("/a"), Entry("/f", "folder"), file("/f/y")]) == {"/a": 1, "/f": 1, "/f/y": 1}

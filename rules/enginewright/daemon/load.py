@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _MANIFEST = "manifest.json"
+_TOO_DEEP = "max depth exceeded"
 
 
 class Loaded(NamedTuple):
@@ -61,7 +62,7 @@ def load(client: docker.DockerClient, layout: Path, names: Sequence[str], sendin
     try:
         sent = _send(client, layout, image, names, known, sending)
     except (APIError, ActionError) as error:
-        if not known:
+        if not known or _TOO_DEEP in str(error):
             raise
         whole = f"it did not take the new layers alone ({getattr(error, 'explanation', None) or error})"
         known = 0
@@ -87,11 +88,17 @@ def _send(
         for line in client.api.load_image(counted(_archive(members)), quiet=True):
             said = line if isinstance(line, dict) else json.loads(line)
             if "error" in said:
-                raise ActionError(f"Docker did not take the image: {said['error']}")
+                raise ActionError(_refusal(said["error"], len(image.layers)))
     found = client.api.inspect_image(names[0] if names else identity)["Id"]
     if found != identity:
         raise ActionError(f"Docker made another image of it, {found}, and not {identity}")
     return sent
+
+
+def _refusal(said: str, layers: int) -> str:
+    if _TOO_DEEP in said:
+        return f"{_TOO_DEEP}: it has {layers} layers, and Docker puts at most 125 on one another: put what is in several into one"
+    return f"Docker did not take the image: {said}"
 
 
 def _tag(client: docker.DockerClient, identity: str, names: Iterable[str]) -> None:
@@ -128,7 +135,8 @@ def _members(layout: Path, image: Image, names: Sequence[str], known: int, scrat
     described = [{"Config": f"{config.removeprefix('sha256:')}.json", "RepoTags": list(names), "Layers": layers}]
     yield Member(_MANIFEST, "file", 0o644, canonical_json(described))
     yield Member(f"{config.removeprefix('sha256:')}.json", "file", 0o644, blob_path(layout, config).read_bytes())
-    for name, descriptor in list(dict.fromkeys(zip(layers, image.layers)))[known:]:
+    # One blob may be several layers: an empty one often is.
+    for name, descriptor in dict.fromkeys(list(zip(layers, image.layers))[known:]):
         blob = blob_path(layout, descriptor.digest)
         if not blob.exists():
             blob = _fetched(layout, descriptor, scratch / "fetched")

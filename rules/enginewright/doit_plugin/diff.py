@@ -9,14 +9,14 @@ from typing import Any
 from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
-from enginewright.doit_plugin.image_facts import platform
+from enginewright.doit_plugin.image_facts import MADE_ELSEWHERE, platform, shortened
 from enginewright.doit_plugin.images import REGISTRY_OPTIONS, Opened, is_layout, is_reference, open_one
 from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import user_errors
-from enginewright.doit_plugin.units import show_size
+from enginewright.doit_plugin.units import printable, show_size
 from enginewright.errors import ActionError
 from enginewright.oci.difference import Change, LayerChange, blobs, changes, layer_changes, settings, to_pull
-from enginewright.oci.listing import Entry, merged
+from enginewright.oci.listing import MARKS, Entry, merged
 
 Facts = Mapping[str, Any]
 
@@ -54,7 +54,7 @@ class DiffCommand(Command):
         if params["json"]:
             print(json.dumps(facts, indent=1))
         else:
-            print(*_lines(facts, args), sep="\n")
+            print(*map(printable, _lines(facts, args)), sep="\n")
         return DIFFERENT if before.image.descriptor.digest != after.image.descriptor.digest else 0
 
 
@@ -83,7 +83,7 @@ def _changed_files(layers: list[LayerChange], before: Opened, after: Opened) -> 
         (after, [change.after for change in layers if change.kind == "added"]),
     ):
         unshared = sorted(number for number in numbers if number is not None)
-        found = merged(opened.list(opened.layers[number]).entries for number in unshared)
+        found = merged((opened.list(opened.layers[number]).entries for number in unshared), marks=True)
         shown.append({path: (entry, unshared[place]) for path, (entry, place) in found.items()})
     return changes(*shown)
 
@@ -125,7 +125,8 @@ def _lines(facts: Facts, names: list[str]) -> Iterator[str]:
         return
     yield "layers"
     for layer in facts["layers"]:
-        yield f"  {_SIGNS[layer['change']]} {layer['digest']}  {show_size(layer['size'])}  {layer['created_by'] or 'made elsewhere'}"
+        made_by = shortened(layer["created_by"]) or MADE_ELSEWHERE
+        yield f"  {_SIGNS[layer['change']]} {layer['digest']}  {show_size(layer['size'])}  {made_by}"
     if facts["files"]:
         yield "files"
     for file in facts["files"] or ():
@@ -143,12 +144,20 @@ def _lines(facts: Facts, names: list[str]) -> Iterator[str]:
 def _difference(file: Facts) -> str:
     """What is different of a path, and the targets whose layers it is in."""
     before, after = file["before"], file["after"]
-    if before is None or after is None:
-        side = before or after
-        return f"{side['kind'] if side['kind'] != 'file' else show_size(side['size'])}  {side['created_by']}".rstrip()
+    where = " -> ".join(dict.fromkeys(shortened(side["created_by"]) for side in (before, after) if side))
+    if before is None or after is None or file["change"] != "changed":
+        side = before or after if file["change"] == "removed" else after or before
+        return f"{_what(side, file['change'])}  {where}".rstrip()
     told = [f"{before[name]} -> {after[name]}" for name in ("kind", "mode", "owner", "target") if before[name] != after[name]]
     if before["size"] != after["size"]:
         told.append(f"{show_size(before['size'])} -> {show_size(after['size'])}")
     told = told or [f"other bytes, {show_size(after['size'])}"]
-    where = dict.fromkeys(side["created_by"] for side in (before, after))
-    return f"{', '.join(told)}  {' -> '.join(where)}".rstrip()
+    return f"{', '.join(told)}  {where}".rstrip()
+
+
+def _what(side: Facts, change: str) -> str:
+    """What one image alone has of a path, or hides."""
+    if side["kind"] in MARKS:
+        deleted = "deleted" if side["kind"] == "deletion" else "all that was in it deleted"
+        return deleted if change == "removed" else f"no longer {deleted}"
+    return show_size(side["size"]) if side["kind"] == "file" else str(side["kind"])

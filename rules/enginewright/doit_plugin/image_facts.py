@@ -18,6 +18,10 @@ from enginewright.oci.registry.streams import Checked
 
 Facts = Mapping[str, Any]
 
+MADE_ELSEWHERE = "made elsewhere"
+_LONGEST = 100
+"""How many characters are shown of what made a layer, at most."""
+
 _MOST = 8
 """How many lines tell of what is in a layer, at most."""
 
@@ -102,9 +106,15 @@ def show_image(facts: Facts) -> Iterator[str]:
         yield f"  config     {name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
     for layer in facts["layers"]:
         where = f", not here but in {layer['from']}" if layer["from"] else ""
-        yield f"  layer      {layer['digest']}, {show_size(layer['size'])}, {layer['created_by'] or 'made elsewhere'}{where}"
+        yield f"  layer      {layer['digest']}, {show_size(layer['size'])}, {shortened(layer['created_by']) or MADE_ELSEWHERE}{where}"
         yield from show_files(layer["files"])
     yield f"  whole      {_wholeness(facts['layers'])}"
+
+
+def shortened(created_by: str) -> str:
+    """What made a layer, on one line: of commands, which may be whole scripts, the beginning."""
+    text = " ".join(created_by.split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def _wholeness(layers: Iterable[Facts]) -> str:

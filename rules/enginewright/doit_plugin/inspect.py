@@ -15,7 +15,7 @@ from enginewright.doit_plugin.image_facts import of_image, of_layer, show_image,
 from enginewright.doit_plugin.images import REGISTRY_OPTIONS, Opened, is_layout, is_reference, open_layout, open_reference
 from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import open_build, select, user_errors
-from enginewright.doit_plugin.units import show_size
+from enginewright.doit_plugin.units import printable, show_size
 from enginewright.errors import ActionError, with_article
 from enginewright.execute.platform import gpus
 from enginewright.graph.label import Label
@@ -53,7 +53,8 @@ class InspectCommand(Command):
         if params["json"]:
             print(json.dumps(facts, indent=1))
         else:
-            print(f"{args[0]}: {next(lines := _SHOWN[facts['kind']](facts))}", *lines, sep="\n")
+            first, *more = _SHOWN[facts["kind"]](facts)
+            print(f"{args[0]}: {printable(first)}", *map(printable, more), sep="\n")
         return 0
 
     def _facts(self, text: str, params: Any) -> Facts:

@@ -51,7 +51,8 @@ class LoadCommand(Command):
         if params["tag"] and len(layouts) > 1:
             raise InvalidCommand(f"--tag: {len(layouts)} images are selected, and only one can have a name: name one of them")
         names = {label: names_of(label, params["tag"]) for label in layouts}
-        done = []
+        done: list[dict[str, Any]] = []
+        code = 0
         with user_errors(), connect() as client:
             if code := bring_up_to_date(layouts):
                 return code
@@ -61,14 +62,15 @@ class LoadCommand(Command):
                     loaded = load(client, layout, names[label])
                 except ActionError as error:
                     print(f"{label}: {error}", file=sys.stderr)
-                    return 1
+                    code = 1
+                    break
                 seconds = time.monotonic() - started
                 if not params["json"]:
                     print(told(label, names[label], loaded, seconds))
                 done.append({"label": str(label), "names": names[label], **loaded._asdict(), "seconds": round(seconds, 3)})
         if params["json"]:
             print(json.dumps(done, indent=1))
-        return 0
+        return code
 
 
 def names_of(label: Label, given: list[str]) -> list[str]:

@@ -14,10 +14,9 @@ from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.options import OPT_JSON, option
-from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.transfers import TRANSFER_OPTIONS, Transfers, check_transfer_options
 from enginewright.doit_plugin.units import show_size
-from enginewright.errors import ActionError
+from enginewright.errors import ActionError, in_words
 
 _OPT_TO = option("to", "", "the folder that becomes an image layout; one that is there already is brought up to date")
 _OPT_PLATFORM = option(
@@ -61,12 +60,12 @@ class PullCommand(Command):
         shown = Transfers(sys.stderr)
         started = time.monotonic()
         try:
-            with user_errors():
-                client = Client(Access(params["plain_http"], ca), shown.note)
-                pulled = pull(client, reference, Path(params["to"]), chosen, shown.watch, params["jobs"])
-        except ActionError as error:
+            client = Client(Access(params["plain_http"], ca), shown.note)
+            pulled = pull(client, reference, Path(params["to"]), chosen, shown.watch, params["jobs"])
+        except (ActionError, OSError) as error:
             shown.close()
-            print(f"ERROR: {error}", file=sys.stderr)
+            reason = in_words(error, "make room there, and pull again") if isinstance(error, OSError) else error
+            print(f"ERROR: {reason}", file=sys.stderr)
             return 1
         finally:
             shown.close()

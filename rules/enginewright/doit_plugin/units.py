@@ -1,4 +1,4 @@
-"""Sizes and ages as people write them."""
+"""Sizes and ages as people write them, and what others wrote as people can read it."""
 
 from __future__ import annotations
 
@@ -31,6 +31,17 @@ def show_size(count: int) -> str:
             break
         size /= 1000
     return f"{count} {'byte' if count == 1 else 'bytes'}" if unit == "bytes" else f"{size:.3g} {unit}"
+
+
+def printable(text: str) -> str:
+    """A line with what would do something to a terminal, or is no character, as it is written in Python: an image may say anything."""
+    return "".join(each if each.isprintable() else _escaped(ord(each)) for each in text)
+
+
+def _escaped(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a name that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return chr(code).encode("unicode_escape").decode()
 
 
 def _read(text: str, units: dict[str, int], expected: str) -> float:

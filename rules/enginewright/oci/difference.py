@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from enginewright.oci.layout import Descriptor, Image
-from enginewright.oci.listing import Entry
+from enginewright.oci.listing import MARKS, Entry
 
 
 class Change(NamedTuple):
-    """A path that differs. ``before`` and ``after`` are what each image has there, and the number of the layer that it is in; or None."""
+    """A path that differs. ``before`` and ``after`` are what each image has there, and the number of the layer that it is in; or None.
+
+    That may also be a mark by which a layer deletes what the layers below it, which both images have, show there.
+    """
 
     path: str
     before: tuple[Entry, int] | None
@@ -19,7 +22,13 @@ class Change(NamedTuple):
     @property
     def kind(self) -> str:
         """``added``, ``removed`` or ``changed``."""
-        return "added" if self.before is None else "removed" if self.after is None else "changed"
+        old, new = (_presence(side) for side in (self.before, self.after))
+        return "added" if old < new else "removed" if new < old else "changed"
+
+
+def _presence(side: tuple[Entry, int] | None) -> int:
+    """From what is deleted, over what these layers say nothing of, to what is there."""
+    return 0 if side is None else -1 if side[0].kind in MARKS else 1
 
 
 class LayerChange(NamedTuple):

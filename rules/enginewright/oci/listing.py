@@ -68,10 +68,15 @@ def list_layer(stream: io.RawIOBase, layer: Layer, where: str) -> Listing:
     return Listing(entries, problems)
 
 
-def merged(layers: Iterable[Iterable[Entry]]) -> dict[str, tuple[Entry, int]]:
+MARKS = ("deletion", "opaque")
+"""Kinds of entries that show nothing, and hide what layers below have."""
+
+
+def merged(layers: Iterable[Iterable[Entry]], marks: bool = False) -> dict[str, tuple[Entry, int]]:
     """What an image shows, by path, of layers given from the lowest: each with the number of its layer.
 
     Deletions and opaque folders do to layers below what layer.md, "Whiteouts", says; what is no folder any more shows nothing in it.
+    With ``marks`` these are in the result too, for layers below which are not among those given; an opaque folder with a closing slash.
     """
     shown: dict[str, tuple[Entry, int]] = {}
     for number, layer in enumerate(layers):
@@ -81,7 +86,10 @@ def merged(layers: Iterable[Iterable[Entry]]) -> dict[str, tuple[Entry, int]]:
         emptied |= gone | {entry.path for entry in entries if entry.kind not in ("folder", "deletion", "opaque")}
         if gone or emptied:
             shown = {path: found for path, found in shown.items() if path not in gone and emptied.isdisjoint(_above(path))}
-        shown.update((entry.path, (entry, number)) for entry in entries if entry.kind not in ("deletion", "opaque"))
+        if marks:
+            shown.update((entry.path, (entry, number)) for entry in entries if entry.kind == "deletion")
+            shown.update((f"{entry.path.rstrip('/')}/", (entry, number)) for entry in entries if entry.kind == "opaque")
+        shown.update((entry.path, (entry, number)) for entry in entries if entry.kind not in MARKS)
     return shown
 
 

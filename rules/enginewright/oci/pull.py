@@ -12,7 +12,7 @@ from pathlib import Path
 from enginewright.errors import ActionError
 from enginewright.oci import parallel
 from enginewright.oci.contents import Contents, Manifest, choose_platform, read_contents
-from enginewright.oci.layout import Descriptor, blob_path, canonical_json
+from enginewright.oci.layout import Descriptor, blob_path, canonical_json, read_image
 from enginewright.oci.media import INDEX, INDEXES, REF_NAME
 from enginewright.oci.push import JOBS, Moved, Watch, unwatched
 from enginewright.oci.registry.client import Client, Repository
@@ -62,6 +62,8 @@ def pull(
     repository = client.repository(reference)
     contents = remote_contents(repository, resolve(repository, reference, platform))
     blobs = folder / "blobs" / "sha256"
+    if folder.exists() and not folder.is_dir():
+        raise ActionError(f"{folder} is a file: name a folder, which an image layout is")
     if folder.exists() and not blobs.is_dir() and any(folder.iterdir()):
         raise ActionError(f"{folder} has other things in it than an image layout: name a folder of its own")
     blobs.mkdir(parents=True, exist_ok=True)
@@ -88,11 +90,23 @@ def pull(
         entry = {**root.to_json(), **({"annotations": {REF_NAME: reference.tag}} if reference.tag else {})}
         write_atomically(folder / "oci-layout", canonical_json({"imageLayoutVersion": "1.0.0"}))
         write_atomically(folder / "index.json", canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}))
+        if platform is not None:
+            _compare_platform(client, reference, folder, platform)
     finally:
         os.close(lock)
     return Pulled(
         reference.at(root.digest), {blob.digest: outcome for blob, (outcome, _) in zip(order, placed)}, sum(count for _, count in placed)
     )
+
+
+def _compare_platform(client: Client, reference: Reference, folder: Path, platform: str) -> None:
+    """Say so where an image, the only one of its name, is for another platform than is wanted: it is taken all the same, as Docker does."""
+    with suppress(ActionError):  # no image, but something else that is kept in a registry
+        found = read_image(folder).platform
+        names = [str(found[name]) for name in ("os", "architecture", "variant") if name in found]
+        wanted = platform.split("/")
+        if names[: len(wanted)] != wanted:
+            client.notice(f"{reference} is an image for {'/'.join(names)}, and there is none for {platform}")
 
 
 def _holds(path: Path, blob: Descriptor) -> bool:
@@ -115,7 +129,8 @@ def _fetch(repository: Repository, blob: Descriptor, folder: Path, watch: Watch)
     path = blob_path(folder, blob.digest)
     part = path.with_name(f"{path.name}.part")
     sha256 = hashlib.sha256()
-    with part.open("a+b") as file:  # buffered: a raw file takes less than it is given when the disk is nearly full, and does not say so
+    # Buffered: a raw file takes less than it is given when the disk is nearly full, and does not say so.
+    with naming(path), part.open("a+b") as file:
         file.seek(0)
         begun = 0
         while data := file.read(CHUNK):
@@ -128,8 +143,7 @@ def _fetch(repository: Repository, blob: Descriptor, folder: Path, watch: Watch)
         try:
             with repository.open_blob(blob, begun, sha256) as stream:
                 while data := stream.read(CHUNK):
-                    with naming(path):
-                        file.write(data)
+                    file.write(data)
                     done += len(data)
                     watch(Moved(blob, done))
         except RegistryError as error:
@@ -138,9 +152,8 @@ def _fetch(repository: Repository, blob: Descriptor, folder: Path, watch: Watch)
                 with suppress(OSError):
                     part.unlink()
             raise
-        with naming(path):
-            file.flush()
-            os.fsync(file.fileno())
+        file.flush()
+        os.fsync(file.fileno())
     os.chmod(part, 0o644)
     os.rename(part, path)
     return blob.size - begun
