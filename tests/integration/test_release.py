@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +66,10 @@ def test_a_release_and_its_check_elsewhere(workspace: Workspace, registry: Regis
     statement = json.loads(workspace.read("build/models/x/provenance.json"))
     assert "bit" in json.dumps(statement["predicate"]["buildDefinition"]["internalParameters"])
 
-    # Again: nothing.
+    # Again: nothing. A record that is not whole is written anew.
+    (workspace.root / "release.json").write_bytes(b"\xff")
+    assert "release.json names its 7 targets" in workspace.doit("release", IMAGE, "--to", to).stdout
+    assert workspace.read("release.json") == text
     asked = len(registry.requests())
     again = workspace.doit("release", IMAGE, "--to", to)
     assert again.stdout.startswith(f"{IMAGE} is {to}@{digest}, as it was: there was nothing to do\n")
@@ -84,8 +89,16 @@ def test_a_release_and_its_check_elsewhere(workspace: Workspace, registry: Regis
 
     # Which notices what is not the same.
     clone.write({"models/x/METADATA": clone.read("models/x/METADATA").replace("BSD", "MIT")})
+    clone.write({"build.lock": clone.read("build.lock") + 'another = "1.0"\n'})
+    told = clone.doit("release", "--check", "release.json", code=1)
+    assert "WARNING: build.lock is not the one that release.json was released with\n" in told.stderr
+    made = hashlib.sha256((clone.root / "build/models/x/python.tar").read_bytes()).hexdigest()
+    assert (
+        f"           build/models/x/python.tar sha256:{made}\n           released as sha256:{sums['build/models/x/python.tar']}\n"
+        in told.stdout
+    )
     differing = json.loads(clone.doit("release", "--check", "release.json", "--json", code=1).stdout)
-    assert not differing["identical"] and differing["digest"] != digest == differing["released"]
+    assert not differing["identical"] and differing["digest"] != digest == differing["released"] and not differing["same_lock"]
     assert {label for label, status in differing["targets"].items() if status == "differs"} == {
         "models/x:python", IMAGE, "models/x:sbom", "models/x:provenance",
     }  # fmt: skip
@@ -121,8 +134,19 @@ def test_what_keeps_a_release_from_happening(workspace: Workspace, registry: Reg
     (workspace.root / "build.lock").unlink()
     assert "there is no build.lock here" in workspace.doit("release", IMAGE, "--to", to, code=3).stderr
     workspace.write({"build.lock": lock})
-    # A target that does not come out the same.
+    # A record that could not be written.
+    (workspace.root / "folder").mkdir()
+    for output, reason in (("folder", "Is a directory"), ("build.lock/r.json", "Not a directory"), ("/proc/r.json", "No such file")):
+        said = workspace.doit("release", IMAGE, "--to", to, "--output", output, code=3).stderr
+        assert f"--output {output}: {reason}" in said and nothing_is_there()
+    # A bill of materials of another image.
     build = workspace.read("models/x/BUILD.py")
+    other = 'image(name="other", layers=[":system"])\nsbom(name="other_sbom", image=":other")\n'
+    workspace.write({"models/x/BUILD.py": build.replace('attestations=[":provenance", ":sbom"]', 'attestations=[":other_sbom"]') + other})
+    done = workspace.doit("release", IMAGE, "--to", to, code=1)
+    assert "attestations: models/x:other_sbom is about sha256:" in done.stderr and nothing_is_there()
+    workspace.write({"models/x/BUILD.py": build})
+    # A target that does not come out the same.
     chance = 'from enginewright import python_action\npython_action(name="c", function="c.py:c", outputs={"c": "c.txt"})\n'
     workspace.write({"models/x/BUILD.py": chance + build.replace('"/models/": ":onnx"', '"/models/": ":onnx", "/c": ":c"')})
     workspace.write({"models/x/c.py": "import os\n\ndef c(inputs, outputs, params):\n    outputs['c'].write_text(os.urandom(8).hex())\n"})
@@ -135,5 +159,19 @@ def test_mistakes(workspace: Workspace) -> None:
     assert "an image and where it goes" in workspace.doit("release", IMAGE, "--to", "h.example/x:1", "--check", "x", code=3).stderr
     assert "which makes no image" in workspace.doit("release", "models/x:onnx", "--to", "127.0.0.1:1/x:1", code=3).stderr
     assert "--check release.json: No such file" in workspace.doit("release", "--check", "release.json", code=3).stderr
-    workspace.write({"release.json": '{"format": 1}'})
-    assert "is not the record of a release" in workspace.doit("release", "--check", "release.json", code=3).stderr
+    good: dict[str, Any] = {"format": 1, "label": IMAGE, "reference": "h/x:1", "digest": "sha256:0", "lock": "0", "targets": {}}
+    for record, problem in (
+        (b"\xff", "it is no JSON"),
+        (b"[" * 100_000, "it is no JSON"),
+        (b"[]", "it is no JSON object"),
+        (b"{}", "its format is missing"),
+        ({**good, "digest": 3}, "its digest is 3"),
+        ({**good, "targets": []}, "its targets is []"),
+        ({**good, "label": "x"}, "'x' is not a label"),
+        ({**good, "targets": {"a:b": {"outputs": {"c": "d"}}}}, "of the target a:b it does not say path and sha256 of each output"),
+    ):
+        (workspace.root / "release.json").write_bytes(record if isinstance(record, bytes) else json.dumps(record).encode())
+        said = workspace.refuse("release", "--check", "release.json")
+        assert said.startswith("--check release.json is not the record of a release, as doit release writes it: ") and problem in said
+    workspace.write({"release.json": json.dumps({**good, "format": 2})})
+    assert workspace.refuse("release", "--check", "release.json") == "--check release.json is of format 2, and this version reads format 1"

@@ -12,6 +12,8 @@ import pytest
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
+from enginewright.attest.keys import load_private
+from enginewright.attest.signature import IN_TOTO, encoded
 from enginewright.oci.layout import Descriptor
 from enginewright.oci.media import MANIFEST
 from enginewright.oci.registry.client import Client, Repository
@@ -171,6 +173,50 @@ def test_a_statement_about_another_image(workspace: Workspace, to: str) -> None:
     )
 
 
+def test_what_is_no_statement_of_the_image(workspace: Workspace, to: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever lies beside an image, put there by whoever may write to the registry, does not count, stops nobody and is kept."""
+    digest = pushed(workspace, to)
+    monkeypatch.setenv("ENGINEWRIGHT_KEY_PASSWORD", PASSWORD)
+    key = load_private(f"file:{workspace.root / 'release.pem'}")
+    tag = digest.replace(":", "-") + ".att"
+    described, data = layer(to, tag)
+    statement = json.loads(base64.b64decode(json.loads(data)["payload"]))
+    kind = statement["predicateType"]
+
+    def signed(said: Any, media_type: str = IN_TOTO) -> bytes:
+        body = said if isinstance(said, bytes) else json.dumps(said).encode()
+        signature = base64.b64encode(key.sign(encoded(media_type, body))).decode()
+        return json.dumps(
+            {"payloadType": media_type, "payload": base64.b64encode(body).decode(), "signatures": [{"sig": signature}]}
+        ).encode()
+
+    cases = {
+        b"": "one is no envelope",
+        b"[1]": "one is no envelope",
+        b"[" * 100_000: "one is no envelope",
+        b'{"payloadType": 1, "payload": 2, "signatures": 3}': "one is no envelope",
+        data[:-40]: "one is no envelope",
+        data.replace(b'"sig":"M', b'"sig":"N'): "one was made with another key, or changed",
+        signed(statement, "text/plain"): "one is a text/plain",
+        signed(b"[" * 100_000): "what one signs is no statement",
+        signed([statement]): "what one signs is no statement",
+        signed({**statement, "_type": "https://example.org"}): "what one signs is no statement",
+        signed({**statement, "predicateType": None}): "what one signs is no statement",
+        signed({**statement, "subject": ["x"]}): "what one signs is no statement",
+        signed({**statement, "subject": [{"digest": {"sha256": "0"}}]}): "one is about sha256:0",
+    }
+    manifest = json.loads(repository(to).get_manifest(tag)[1])
+    for blob, problem in cases.items():
+        put = repository(to).put_bytes(described["mediaType"], blob).to_json()
+        repository(to).put_manifest(tag, MANIFEST, json.dumps({**manifest, "layers": [put]}).encode())
+        assert check(workspace, f"{to}:1") == f"{to}@{digest} is signed with release.pub\n"
+        said = check(workspace, f"{to}:1", "--type", kind, code=1)
+        assert said.endswith(f"there is no signed statement of type {kind}; others do not count: {problem}\n"), said
+    workspace.doit("sign", "models/x:signed", "--to", to)
+    assert f"states  {kind}" in check(workspace, f"{to}:1")
+    assert len(json.loads(repository(to).get_manifest(tag)[1])["layers"]) == 2
+
+
 def test_a_key_in_a_variable_and_none_of_it_anywhere(workspace: Workspace, to: str) -> None:
     secret = (workspace.root / "release.pem").read_text()
     (workspace.root / "release.pem").unlink()
@@ -247,6 +293,13 @@ def test_keys_that_will_not_do(workspace: Workspace, to: str) -> None:
 
 
 def test_mistakes(workspace: Workspace, to: str) -> None:
+    for named, problem in (
+        ("layer", "attestations: models/x:layer says nothing of an image: name a provenance() or an sbom()"),
+        ("image", "attestations: models/x:image is what is signed: name statements about it"),
+    ):
+        workspace.write({"models/x/BUILD.py": BUILD.replace('attestations=[":provenance"]', f'attestations=[":{named}"]')})
+        assert workspace.refuse("build") == f"models/x/BUILD.py:6: sign(name='signed'): {problem}"
+    workspace.write({"models/x/BUILD.py": BUILD})
     assert "models/x:image is an image: name a sign()" in workspace.refuse("sign", "models/x:image", "--to", to)
     assert workspace.refuse("check-signature", f"{to}:1").startswith("doit check-signature: say what, and with which public key")
     assert "is a private key, and signatures are checked with the public one" in workspace.refuse(

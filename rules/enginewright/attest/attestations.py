@@ -7,20 +7,32 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from enginewright.attest import cyclonedx, spdx
-from enginewright.attest.statement import resource, statement
+from enginewright.attest.statement import digests_of, resource, statement
 
-_DOCUMENTS = {"cyclonedx": cyclonedx.PREDICATE, "spdx": spdx.PREDICATE}
+_DOCUMENTS = {"cyclonedx": cyclonedx, "spdx": spdx}
 
 STATEMENTS = ("statement", *_DOCUMENTS)
 """Outputs of targets that say something of an image."""
 
 
 def statements_in(outputs: Mapping[str, Path], name: str, digest: str) -> list[bytes]:
-    """The statements in a target's outputs, by their names, about the image of this name and digest. Raises OSError and ValueError."""
-    found = [outputs["statement"].read_bytes()] if "statement" in outputs else []
-    subject = resource(name, digest.removeprefix("sha256:"))
-    return found + [
-        statement([subject], predicate, json.loads(outputs[output].read_bytes()))
-        for output, predicate in _DOCUMENTS.items()
-        if output in outputs
-    ]
+    """The statements in a target's outputs, by their names, about the image of this name and digest.
+
+    Raises OSError, and ValueError, with the end of a sentence, for what is about another image.
+    """
+    found = []
+    for output in (each for each in STATEMENTS if each in outputs):
+        data = outputs[output].read_bytes()
+        try:
+            document = json.loads(data)
+            about = digests_of(document) if output == "statement" else [_DOCUMENTS[output].image_of(document)]
+        except (ValueError, LookupError, TypeError):
+            raise ValueError(f"does not say in {outputs[output]} which image it is about") from None
+        if digest not in about:
+            raise ValueError(f"is about {' and '.join(about)}, and {name}, which is signed, is {digest}")
+        if output == "statement":
+            found.append(data)
+        else:
+            subject = resource(name, digest.removeprefix("sha256:"))
+            found.append(statement([subject], _DOCUMENTS[output].PREDICATE, document))
+    return found

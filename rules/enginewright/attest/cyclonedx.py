@@ -41,6 +41,11 @@ def merge(found: Mapping[str, Any], parts: Sequence[Part], *, name: str, digest:
     return json.dumps(document, sort_keys=True, indent=1).encode() + b"\n"
 
 
+def image_of(document: Mapping[str, Any]) -> str:
+    """The digest of the image that a document is about, as `merge` writes it. Raises LookupError and TypeError where there is none."""
+    return str(document["metadata"]["component"]["version"])
+
+
 def _component(part: Part) -> dict[str, Any]:
     properties = {"enginewright:what": part.what, "enginewright:size": str(part.size)}
     properties |= {f"enginewright:{name}": value for name, value in (part.properties or {}).items()}

@@ -11,10 +11,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from enginewright.attest.statement import sha256_of_bytes
+from enginewright.attest.statement import digests_of, sha256_of_bytes
 from enginewright.errors import ActionError
 from enginewright.oci.layout import Descriptor, canonical_json
 from enginewright.oci.media import CONFIG, MANIFEST
@@ -35,6 +36,9 @@ _TYPE = "cosign container image signature"
 _ARTIFACTS = {".sig": "application/vnd.dev.cosign.artifact.sig.v1+json", ".att": "application/vnd.dev.cosign.artifact.att.v1+json"}
 _EMPTY = "application/vnd.oci.empty.v1+json"
 
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What documents from a registry lead to that are not what they should be: anyone who may write there can have put them there."""
+
 
 class SignatureProblem(ActionError):
     """An image is not signed as it should be."""
@@ -49,12 +53,17 @@ class Signed:
     new: int
 
 
+NOTHING = Signed("", (), 0)
+"""Of an image that nobody signs."""
+
+
 @dataclass(frozen=True)
 class Checked:
-    """What holds of an image: its digest, and the statements about it that the same key signed."""
+    """What holds of an image: its digest, and the statements about it that the same key signed; and why others do not count."""
 
     digest: str
     statements: Sequence[Mapping[str, Any]]
+    others: Sequence[str]
 
 
 def sign_image(repository: Repository, digest: str, key: Signer, statements: Sequence[bytes] = ()) -> Signed:
@@ -65,8 +74,9 @@ def sign_image(repository: Repository, digest: str, key: Signer, statements: Seq
     described = repository.head_manifest(digest)
     if described is None:
         raise SignatureProblem(f"{repository} has no image {digest}: push it first")
-    for statement in statements:
-        _check_subject(json.loads(statement), digest)
+    for each in map(json.loads, statements):
+        if digest not in (about := digests_of(each)):
+            raise SignatureProblem(f"a statement of type {each['predicateType']} is about {' and '.join(about)}, not about {digest}")
     public = key.public_key()
     signatures = [_Layer(SIMPLE_SIGNING, data := payload(str(repository), digest), {_SIGNATURE: _sign(key, data)})]
     envelopes = [
@@ -93,8 +103,8 @@ def verify_image(repository: Repository, digest: str, key: EllipticCurvePublicKe
         others.append(str(found))
     else:
         raise SignatureProblem(f"{repository}@{digest}: none of its {len(layers)} signatures holds: {'; '.join(sorted(set(others)))}")
-    stated = (_states(key, layer, digest) for layer in _layers(repository, digest, ".att"))
-    return Checked(digest, [each for each in stated if isinstance(each, Mapping)])
+    stated = [_states(key, layer, digest) for layer in _layers(repository, digest, ".att")]
+    return Checked(digest, [each for each in stated if isinstance(each, Mapping)], [each for each in stated if isinstance(each, str)])
 
 
 def payload(name: str, digest: str) -> bytes:
@@ -154,7 +164,7 @@ def _signs(key: EllipticCurvePublicKey, layer: _Layer, digest: str) -> bool | st
     try:
         critical = json.loads(layer.data)["critical"]
         kind, found = critical["type"], critical["image"]["docker-manifest-digest"]
-    except (ValueError, KeyError, TypeError):
+    except _MALFORMED:
         return "what it signs is no description of an image"
     if found != digest or kind != _TYPE:
         return f"it is of another image, {found}"
@@ -165,23 +175,20 @@ def _states(key: EllipticCurvePublicKey, layer: _Layer, digest: str) -> Mapping[
     """The statement in a layer that this key signed, about a digest; else why there is none."""
     try:
         found = json.loads(layer.data)
-        body = base64.b64decode(found["payload"], validate=True)
+        kind, body = str(found["payloadType"]), base64.b64decode(found["payload"], validate=True)
         signatures = [str(each["sig"]) for each in found["signatures"]]
-        if not any(_verifies(key, each, encoded(str(found["payloadType"]), body)) for each in signatures):
-            return "it was made with another key, or changed"
+    except _MALFORMED:
+        return "one is no envelope"
+    if not any(_verifies(key, each, encoded(kind, body)) for each in signatures):
+        return "one was made with another key, or changed"
+    if kind != IN_TOTO:  # whatever the key signed for another purpose
+        return f"one is a {kind}"
+    try:
         statement: dict[str, Any] = json.loads(body)
-        _check_subject(statement, digest)
-        return statement
-    except (ValueError, KeyError, TypeError):
-        return "it is no envelope"
-    except SignatureProblem as problem:
-        return str(problem)
-
-
-def _check_subject(statement: Mapping[str, Any], digest: str) -> None:
-    subjects = [each["digest"].get("sha256") for each in statement["subject"]]
-    if digest.removeprefix("sha256:") not in subjects:
-        raise SignatureProblem(f"a statement of type {statement['predicateType']} is about {subjects}, not about {digest}: build it again")
+        about = digests_of(statement)
+    except _MALFORMED:
+        return "what one signs is no statement"
+    return statement if digest in about else f"one is about {' and '.join(about)}"
 
 
 def _layers(repository: Repository, digest: str, suffix: str) -> list[_Layer]:
@@ -194,7 +201,7 @@ def _layers(repository: Repository, digest: str, suffix: str) -> list[_Layer]:
         raise
     try:
         listed = [(Descriptor.from_json(each), dict(each.get("annotations") or {})) for each in json.loads(data)["layers"]]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except _MALFORMED:
         raise SignatureProblem(f"{repository}:{tag(digest, suffix)} is no manifest of signatures") from None
     return [_Layer(each.media_type, repository.read_blob(each), annotations) for each, annotations in listed]
 
@@ -219,7 +226,10 @@ def _add(
 
 def _content(layer: _Layer) -> bytes:
     """What a layer says, without the signature, which is another each time."""
-    return base64.b64decode(json.loads(layer.data)["payload"]) if layer.media_type == ENVELOPE else layer.data
+    if layer.media_type == ENVELOPE:
+        with suppress(*_MALFORMED):
+            return base64.b64decode(json.loads(layer.data)["payload"])
+    return layer.data
 
 
 def _put(repository: Repository, image: Descriptor, suffix: str, layers: Sequence[_Layer]) -> None:

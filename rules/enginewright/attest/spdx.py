@@ -12,18 +12,19 @@ from enginewright.attest.model_parts import Part, combined, expression, top
 
 PREDICATE = "https://spdx.dev/Document"
 
+_IMAGE = "SPDXRef-Image"
+
 
 def merge(found: Mapping[str, Any], parts: Sequence[Part], *, name: str, digest: str, created: str, version: str) -> bytes:
     """The document, sorted, the same bytes for the same image and models. Its arguments are those of `cyclonedx.merge`."""
-    root = "SPDXRef-Image"
     old = next(each["relatedSpdxElement"] for each in found["relationships"] if each["relationshipType"] == "DESCRIBES")
     packages = [each for each in found["packages"] if each["SPDXID"] != old]
     image = {
-        **_package(root, name, digest, digest.removeprefix("sha256:")),
+        **_package(_IMAGE, name, digest, digest.removeprefix("sha256:")),
         "primaryPackagePurpose": "CONTAINER",
     }
-    text = json.dumps(found["relationships"]).replace(f'"{old}"', f'"{root}"')
-    relationships = [*json.loads(text), *(_related(root, "CONTAINS", _id(ref)) for ref in top(parts))]
+    text = json.dumps(found["relationships"]).replace(f'"{old}"', f'"{_IMAGE}"')
+    relationships = [*json.loads(text), *(_related(_IMAGE, "CONTAINS", _id(ref)) for ref in top(parts))]
     relationships += [_related(_id(part.ref), "GENERATED_FROM", _id(ref)) for part in parts for ref in part.made_from]
     document: dict[str, Any] = {
         "spdxVersion": "SPDX-2.3",
@@ -44,6 +45,11 @@ def merge(found: Mapping[str, Any], parts: Sequence[Part], *, name: str, digest:
     number = uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(document, sort_keys=True))
     document["documentNamespace"] = f"https://spdx.org/spdxdocs/{re.sub('[^A-Za-z0-9.-]+', '-', name)}-{number}"
     return json.dumps(document, sort_keys=True, indent=1).encode() + b"\n"
+
+
+def image_of(document: Mapping[str, Any]) -> str:
+    """The digest of the image that a document is about, as `merge` writes it. Raises LookupError and TypeError where there is none."""
+    return {each["SPDXID"]: str(each["versionInfo"]) for each in document["packages"] if "versionInfo" in each}[_IMAGE]
 
 
 def _model(part: Part) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from enginewright.oci.layout import canonical_json
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 
+_STATEMENTS = "https://in-toto.io/Statement/"
+"""What the type of a statement begins with; Cosign writes v0.1."""
+
 Resource = dict[str, Any]
 """A ResourceDescriptor."""
 
@@ -28,6 +31,13 @@ def resource(name: str, sha256: str, **rest: Any) -> Resource:
 def statement(subjects: Sequence[Resource], predicate_type: str, predicate: Mapping[str, Any]) -> bytes:
     """A statement as canonical JSON."""
     return canonical_json({"_type": STATEMENT, "subject": list(subjects), "predicateType": predicate_type, "predicate": predicate})
+
+
+def digests_of(said: Mapping[str, Any]) -> list[str]:
+    """The digests that a statement is about, as ``sha256:...``. Raises LookupError, TypeError and ValueError for what is no statement."""
+    if not str(said["_type"]).startswith(_STATEMENTS) or not isinstance(said["predicateType"], str):
+        raise ValueError(said["_type"])
+    return [f"sha256:{each['digest']['sha256']}" for each in said["subject"] if "sha256" in each["digest"]]
 
 
 def subjects_of(lineage: Mapping[str, Any], layout: Path | None = None) -> list[Resource]:

@@ -64,7 +64,11 @@ class CheckSignatureCommand(Command):
             return 1
         types = sorted({str(each["predicateType"]) for each in checked.statements})
         if missing := sorted(set(params["type"]) - set(types)):
-            print(f"ERROR: {repository}@{checked.digest} is signed, but there is no signed statement of type {missing[0]}", file=sys.stderr)
+            others = f"; others do not count: {', '.join(sorted(set(checked.others)))}" if checked.others else ""
+            print(
+                f"ERROR: {repository}@{checked.digest} is signed, but there is no signed statement of type {missing[0]}{others}",
+                file=sys.stderr,
+            )
             return 1
         if params["json"]:
             print(

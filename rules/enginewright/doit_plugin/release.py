@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from doit.exceptions import InvalidCommand
 
@@ -25,7 +27,7 @@ from enginewright.doit_plugin.session import open_build, user_errors
 from enginewright.doit_plugin.sign import OPT_KEY, said_of
 from enginewright.doit_plugin.transfers import TRANSFER_OPTIONS, Transfers, check_transfer_options
 from enginewright.doit_plugin.verify import IN_PLACE, OPT_REQUIRE, summary_of, verify_selection
-from enginewright.errors import ActionError
+from enginewright.errors import ActionError, WorkspaceError, in_words
 from enginewright.execute.build import Build
 from enginewright.graph.label import Label
 from enginewright.release import record
@@ -33,10 +35,6 @@ from enginewright.release.lock import FILE, Lock
 from enginewright.release.pins import pins_of
 from enginewright.store.files import write_atomically
 from enginewright.workspace.settings import read_settings
-
-if TYPE_CHECKING:
-    from enginewright.oci.registry.client import Client
-    from enginewright.oci.registry.reference import Reference
 
 _KINDS = ("provenance", "sbom", "scan", "sign")
 """The rules whose targets belong to a release of an image."""
@@ -98,10 +96,13 @@ def _release(params: Any, args: list[str]) -> int:
     lock = read_lock(root)
     release = _about(open_build(root, look_only=True), label)
     key = _private_key(release, params["key"])
+    output = Path(params["output"])
+    _check_output(output)
     for kind in _missing(release):
         print(f"{label} has no {kind}(): it is released without", file=sys.stderr)
     if code := _built_and_verified(release, lock, params, again=False):
         return code
+    from enginewright.attest.signature import NOTHING, sign_image
     from enginewright.oci.push import push
     from enginewright.oci.registry.client import Client
     from enginewright.oci.registry.transport import Access
@@ -109,24 +110,23 @@ def _release(params: Any, args: list[str]) -> int:
     shown = Transfers(sys.stderr)
     client = Client(Access(params["plain_http"], ca), shown.note)
     try:
-        with user_errors():
-            places = Places(root)
-            pushed = push(client, layouts[label], to, partial(mount_from, places, to, ""), shown.watch, params["jobs"])
-            places.add(to, pushed.outcomes)
-            signed, new = _signed(release, client, to, key)
-            targets = _targets(root, release, lock)
-            text = record.render(label, f"{to.name}:{to.selector}", pushed.digest, (root / FILE).read_bytes(), signed, targets)
-            output = root / params["output"]
-            changed = not output.exists() or output.read_text(encoding="utf-8") != text
-            if changed:
-                output.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(output, text.encode())
-    except ActionError as error:
-        print(f"ERROR: {error}", file=sys.stderr)
+        statements = _statements(release)  # first: what does not belong together is not sent
+        places = Places(root)
+        pushed = push(client, layouts[label], to, partial(mount_from, places, to, ""), shown.watch, params["jobs"])
+        places.add(to, pushed.outcomes)
+        signed = sign_image(client.repository(to, push=True), pushed.digest, key, statements) if release.sign else NOTHING
+        targets = _targets(root, release, lock)
+        text = record.render(label, f"{to.name}:{to.selector}", pushed.digest, (root / FILE).read_bytes(), signed.tags, targets).encode()
+        changed = not output.exists() or output.read_bytes() != text
+        if changed:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(output, text)
+    except (ActionError, WorkspaceError, OSError) as error:
+        print(f"ERROR: {in_words(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         return 1
     finally:
         shown.close()
-    done = {"sent": pushed.sent, "new_signatures": new, "written": changed}
+    done = {"sent": pushed.sent, "new_signatures": signed.new, "written": changed}
     if params["json"]:
         print(
             json.dumps(
@@ -134,9 +134,21 @@ def _release(params: Any, args: list[str]) -> int:
             )
         )
     else:
-        nothing = "" if pushed.sent or new or changed else ", as it was: there was nothing to do"
+        nothing = "" if pushed.sent or signed.new or changed else ", as it was: there was nothing to do"
         print(f"{label} is {to.name}:{to.selector}@{pushed.digest}{nothing}\n{params['output']} names its {len(targets)} targets")
     return 0
+
+
+def _check_output(path: Path) -> None:
+    """Raise doit's InvalidCommand where the record could not be written in the end."""
+    there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    try:
+        if there == path.absolute():
+            there.open("rb").close()
+            there = there.parent
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise InvalidCommand(f"--output {path}: {error.strerror}: {there}") from None
 
 
 def _about(build: Build, image: Label) -> _Release:
@@ -188,16 +200,12 @@ def _built_and_verified(release: _Release, lock: Lock, params: Any, again: bool)
     return bring_up_to_date([*release.statements, *filter(None, [release.sign])], **options) if release.statements or release.sign else 0
 
 
-def _signed(release: _Release, client: Client, to: Reference, key: Any) -> tuple[list[str], int]:
-    """Sign the image, which the registry has; the tags of the signatures, and how many are new."""
+def _statements(release: _Release) -> Sequence[bytes]:
+    """What is signed together with the image."""
     if release.sign is None:
-        return [], 0
-    from enginewright.attest.signature import sign_image
-
+        return ()
     build = open_build(Path.cwd(), look_only=True)
-    digest, statements = said_of(build, build.graph.targets[release.sign])
-    signed = sign_image(client.repository(to, push=True), digest, key, statements)
-    return list(signed.tags), signed.new
+    return said_of(build, build.graph.targets[release.sign])[1]
 
 
 def _targets(root: Path, release: _Release, lock: Lock) -> dict[str, Any]:
@@ -216,6 +224,9 @@ def _check(params: Any) -> int:
     except ValueError as error:
         raise InvalidCommand(f"--check {path} {error}") from None
     lock = read_lock(root)
+    same_lock = hashlib.sha256((root / FILE).read_bytes()).hexdigest() == released["lock"]
+    if not same_lock:
+        print(f"WARNING: {FILE} is not the one that {path} was released with", file=sys.stderr)
     image = Label.parse(released["label"])
     layout = outputs_of([str(image)], ("layout",), "image: this is another workspace than the release's")[image]
     release = _about(open_build(root, look_only=True), image)
@@ -229,11 +240,14 @@ def _check(params: Any) -> int:
     digest = image_digest(layout)
     same = digest == released["digest"] and all(status == "identical" for status in rows.values())
     if params["json"]:
-        print(json.dumps({"identical": same, "digest": digest, "released": released["digest"], "targets": rows}, indent=1))
+        told = {"identical": same, "digest": digest, "released": released["digest"], "same_lock": same_lock, "targets": rows}
+        print(json.dumps(told, indent=1))
         return 0 if same else 1
     for label, status in rows.items():
         known = found.get(label, {}).get("class")
         print(f"{status:10} {label}" + (f" ({known})" if known else ""))
+        if status == "differs":
+            print(*_outputs_compared(released["targets"][label]["outputs"], found[label]["outputs"]), sep="\n")
     counts = Counter(rows.values())
     print(", ".join(f"{status} {counts[status]}" for status in ("identical", "differs", "missing", "new")))
     print(f"{image} is {digest}, {'as released' if digest == released['digest'] else 'and was released as ' + released['digest']}")
@@ -246,3 +260,12 @@ def _compared(released: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator
             yield label, "missing" if label in released else "new"
         else:
             yield label, "identical" if released[label]["outputs"] == found[label]["outputs"] else "differs"
+
+
+def _outputs_compared(released: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
+    for name in {**found, **released}:
+        if released.get(name) != found.get(name):
+            here, there = (
+                (f"{each[name]['path']} sha256:{each[name]['sha256']}" if name in each else "nothing") for each in (found, released)
+            )
+            yield f"{'':11}{here}\n{'':11}released as {there.removeprefix(found.get(name, {}).get('path', '') + ' ')}"

@@ -89,8 +89,11 @@ def reference_of(text: str) -> Any:
 
 
 def said_of(build: Build, target: Target) -> tuple[str, list[bytes]]:
-    """The digest of the image that a sign() target is about, and the statements that go with it, from the outputs of what it names."""
-    from enginewright.attest.attestations import STATEMENTS, statements_in
+    """The digest of the image that a sign() target is about, and the statements that go with it, from the outputs of what it names.
+
+    Raises OSError, and ActionError for a statement about another image.
+    """
+    from enginewright.attest.attestations import statements_in
     from enginewright.attest.statement import image_digest
 
     image, *others = target.deps
@@ -98,9 +101,10 @@ def said_of(build: Build, target: Target) -> tuple[str, list[bytes]]:
     for label in target.deps:
         action = build.graph.targets[label].action
         outputs[label] = {name: Path(artifact.path) for name, artifact in action.outputs.items()} if action else {}
-        if label != image and not set(STATEMENTS) & outputs[label].keys():
-            raise InvalidCommand(
-                f"{target}: attestations: {label} is {with_article(build.graph.targets[label].kind)}: name a provenance() or an sbom()"
-            )
-    digest = image_digest(outputs[image]["layout"])
-    return digest, [each for label in others for each in statements_in(outputs[label], str(image), digest)]
+    digest, found = image_digest(outputs[image]["layout"]), []
+    for label in others:
+        try:
+            found += statements_in(outputs[label], str(image), digest)
+        except ValueError as error:
+            raise ActionError(f"{target}: attestations: {label} {error}") from None
+    return digest, found

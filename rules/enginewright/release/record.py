@@ -18,13 +18,15 @@ from typing import Any
 from enginewright.execute.build import Build
 from enginewright.execute.locked import sha256_of
 from enginewright.graph.label import Label
-from enginewright.release.lock import FILE, Lock
+from enginewright.release.lock import Lock
 from enginewright.store.content import ContentStore
 from enginewright.store.digest import Entry, encode_tree
 from enginewright.store.results import Output
 from enginewright.store.strong import StrongDigests
 
 FORMAT = 1
+
+_NO_RECORD = "is not the record of a release, as doit release writes it"
 
 
 def targets_of(root: Path, store: Path, build: Build, labels: Iterable[Label], lock: Lock) -> dict[str, Any]:
@@ -73,14 +75,25 @@ def read(path: Path) -> dict[str, Any]:
     """A record of a release. Raises OSError, and ValueError, with a sentence, for a file that is none."""
     try:
         data = json.loads(path.read_bytes())
-        if data["format"] != FORMAT:
-            raise ValueError(f"is of format {data['format']}, and this version reads format {FORMAT}")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{_NO_RECORD}: it is no JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{_NO_RECORD}: it is no JSON object")
+    if isinstance(data.get("format"), int) and data["format"] != FORMAT:
+        raise ValueError(f"is of format {data['format']!r}, and this version reads format {FORMAT}")
+    for name, kind in {"format": int, "label": str, "reference": str, "digest": str, "lock": str, "targets": dict}.items():
+        if not isinstance(data.get(name), kind):
+            raise ValueError(f"{_NO_RECORD}: its {name} is {json.dumps(data[name])[:80] if name in data else 'missing'}")
+    try:
         Label.parse(data["label"])
-        for each in data["targets"].values():
-            for output in each["outputs"].values():
-                str(output["path"]), str(output["sha256"])
-        return {name: data[name] for name in ("label", "reference", "digest", "lock", "targets")}
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"is not the record of a release, which doit release writes as {path.name} ({error!r}); {FILE} is another"
-        ) from None
+    except ValueError as error:
+        raise ValueError(f"{_NO_RECORD}: {error}") from None
+    for label, target in data["targets"].items():
+        outputs = target.get("outputs") if isinstance(target, dict) else None
+        if not isinstance(outputs, dict) or not all(map(_is_output, outputs.values())):
+            raise ValueError(f"{_NO_RECORD}: of the target {label} it does not say path and sha256 of each output")
+    return data
+
+
+def _is_output(told: Any) -> bool:
+    return isinstance(told, dict) and all(isinstance(told.get(name), str) for name in ("path", "sha256"))

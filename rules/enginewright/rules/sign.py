@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 
 from enginewright.graph.attributes import AttributeProblem, Needs
 from enginewright.graph.label import Label
-from enginewright.graph.rule import Rule, declaration
+from enginewright.graph.rule import Context, Rule, declaration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,14 @@ class Sign(Rule):
             raise AttributeProblem("key", problem)
         if self.subject in self.attestations:
             raise AttributeProblem("attestations", f"{self.subject} is what is signed: name statements about it")
+
+    def action(self, context: Context) -> None:
+        """None; but what is named must say something."""
+        from enginewright.attest.attestations import STATEMENTS
+
+        for label in self.attestations:
+            if not set(STATEMENTS) & context.outputs(label).keys():
+                raise AttributeProblem("attestations", f"{label} says nothing of an image: name a provenance() or an sbom()")
 
 
 sign = declaration(Sign)
