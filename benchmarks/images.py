@@ -11,6 +11,7 @@ app, are written anew.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ MIB = 1 << 20
 IMAGE = "images/x:image"
 
 FLOOR, LAYOUT, BUILD, PUSH = "SHA-256 of the engine", "layer and layout", "doit build", "doit push"
+UPLOAD = "PUT of the layer, which was there"
 LOADING, LOAD = "loading, within doit load", "doit load"
 BUILDKIT, BUILDAH, SKOPEO = "BuildKit", "buildah", "skopeo"
 PEERS = {"buildkit": ("dockerd", "docker", "ip"), "buildah": ("buildah",), "skopeo": ("skopeo", "dockerd", "docker", "ip")}
@@ -99,7 +101,10 @@ def main() -> None:
 def engine_changed(bench: Bench, registry: registries.Registry, peers: list[str], rounds: int, report: Report) -> None:
     """A changed engine into a layout and into a registry."""
     engine = {FLOOR: bench.floor, LAYOUT: bench.layout, BUILD: lambda: bench.doit("build", IMAGE, changed="engine")}
-    push = {PUSH: lambda: bench.doit("push", IMAGE, "--to", f"{registry.host}/ours:v1", changed="engine")}
+    push = {
+        PUSH: lambda: bench.doit("push", IMAGE, "--to", f"{registry.host}/ours:v1", changed="engine"),
+        UPLOAD: lambda: bench.upload(registry.host),
+    }
     if "buildkit" in peers:
         theirs = f"{registry.host}/theirs:v1"
         build = [dockerd.CLI, "build", "-q", "-t", theirs, "."]
@@ -188,6 +193,21 @@ class Bench:
         """What a command says in JSON."""
         command = [_doit(), *arguments, "--json"]
         return json.loads(subprocess.run(command, cwd=self._root, env=self._environment, check=True, capture_output=True).stdout)
+
+    def upload(self, host: str) -> float:
+        """The seconds in which a registry takes the engine's layer, built anew, from a client that does nothing else."""
+        self.doit("build", IMAGE, changed="engine")
+        layer = self._root / "build/images/x/engine.tar"
+        digest = json.loads(layer.with_suffix(".json").read_bytes())["digest"]
+        with closing(http.client.HTTPConnection(host)) as connection, layer.open("rb") as file:
+            started = time.perf_counter()
+            connection.request("POST", "/v2/alone/blobs/uploads/")
+            answer = connection.getresponse()
+            answer.read()
+            place = f"{answer.headers['Location']}&digest={digest}"
+            connection.request("PUT", place, file, {"Content-Length": str(layer.stat().st_size)})
+            assert connection.getresponse().status == 201
+            return time.perf_counter() - started
 
     def shell(self, *commands: list[str], changed: str = "") -> float:
         """Run commands one after the other, after a file was changed."""

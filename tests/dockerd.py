@@ -53,6 +53,7 @@ def engine(folder: Path) -> Iterator[Engine]:
     """Start one below ``folder``, with a network bridge of its own and no firewall rules; stop it at the end."""
     folder.mkdir(parents=True)
     (folder / "config").mkdir()
+    (folder / "config/config.json").write_text("{}")
     number = random.SystemRandom().randrange(1 << 14)
     bridge, subnet = f"ewtest{number}", f"10.{192 + (number >> 8)}.{number & 255}.1/24"
     for arguments in (["link", "add", bridge, "type", "bridge"], ["addr", "add", subnet, "dev", bridge], ["link", "set", bridge, "up"]):
