@@ -284,10 +284,18 @@ def test_keys_that_will_not_do(workspace: Workspace, to: str) -> None:
     assert "is no key on the curve P-256" in refusal("file:p384.pem")
     (workspace.root / "p384.pem").chmod(0o644)
     assert "has no password, and others may read it: chmod 600" in refusal("file:p384.pem")
-    assert "holds no private key" in refusal("file:release.pub") or "others may read it" in refusal("file:release.pub")
+    assert "key: file:release.pub holds a public key, and signatures are made with the private one" in refusal("file:release.pub")
+    for text in ("", "half of a key", "-----BEGIN CERTIFICATE-----\n"):
+        workspace.write({"none.pem": text})
+        assert "key: file:none.pem holds no private key in PEM format" in refusal("file:none.pem")
+    (workspace.root / "none.pem").write_bytes((workspace.root / "p384.pem").read_bytes()[:80])
+    (workspace.root / "none.pem").chmod(0o600)
+    assert "key: file:none.pem holds a private key that is damaged" in refusal("file:none.pem")
+    workspace.environment["SIGNING_KEY"] = "\udcff"
+    assert "key: env:SIGNING_KEY holds no private key in PEM format" in refusal("env:SIGNING_KEY")
     workspace.environment["ENGINEWRIGHT_KEY_PASSWORD"] = "wrong"
     done = workspace.doit("sign", "models/x:signed", "--to", to, code=3)
-    assert "key: file:release.pem holds no private key, or the password is another" in done.stderr
+    assert "key: file:release.pem has another password, or is damaged" in done.stderr
     del workspace.environment["ENGINEWRIGHT_KEY_PASSWORD"]
     assert "has a password: set ENGINEWRIGHT_KEY_PASSWORD" in workspace.doit("sign", "models/x:signed", "--to", to, code=3).stderr
 
@@ -307,6 +315,8 @@ def test_mistakes(workspace: Workspace, to: str) -> None:
     )
     done = workspace.doit("sign", "models/x:signed", "--to", to, code=1)
     assert "push it first" in done.stderr
+    workspace.write({"models/x/BUILD.py": BUILD.replace("file:release.pem", r"file:release\0.pem")})
+    assert r"key: 'file:release\x00.pem' cannot be the name of a key" in workspace.refuse("build")
     workspace.write({"models/x/BUILD.py": BUILD.replace("file:release.pem", "-----BEGIN EC PRIVATE KEY-----")})
     text = workspace.refuse("build")
     assert "key: is a key itself" in text and "BEGIN" not in text

@@ -63,6 +63,8 @@ def check_uri(uri: str) -> str:
             return str(error)
     if "-----" in uri or "\n" in uri:  # and it is not repeated
         return "is a key itself: write where it is, as 'file:release.pem' or 'env:KEY'"
+    if not uri.isprintable():
+        return f"{uri!r} cannot be the name of a key: write 'file:release.pem' or 'env:KEY'"
     if scheme == "env:" and not uri.removeprefix("env:").isidentifier():
         return f"{uri!r} names no variable: write it as 'env:SIGNING_KEY'"
     return "" if uri.removeprefix("file:") else "is empty: write 'file:release.pem' or 'env:KEY'"
@@ -71,31 +73,37 @@ def check_uri(uri: str) -> str:
 def load_private(uri: str, environment: Mapping[str, str] = os.environ) -> Signer:
     """The private key that a URI names. Raises WorkspaceError, which says nothing of what is in it."""
     _require_library()
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     if problem := check_uri(uri):
         raise WorkspaceError(f"key: {problem}")
     if uri.startswith(token.SCHEME):
-        return token.TokenKey(uri, environment.get(token.MODULE, ""), _password(uri, environment).decode())
+        return token.TokenKey(uri, environment.get(token.MODULE, ""), _password(uri, environment).decode(errors="replace"))
     if uri.startswith("env:"):
         name = uri.removeprefix("env:")
         if not environment.get(name):
             raise WorkspaceError(f"key: the variable {name} is not set: it should hold a private key, as PEM text")
-        data = environment[name].encode()
+        data = os.fsencode(environment[name])
     else:
         path = Path(uri.removeprefix("file:"))
         data = _read(path)
-        if b"ENCRYPTED" not in data and path.stat().st_mode & 0o077:
-            raise WorkspaceError(f"key: {path} has no password, and others may read it: chmod 600 {path}")
+    if b"PRIVATE KEY" not in data:
+        what = "a public key, and signatures are made with the private one" if b"PUBLIC KEY" in data else "no private key in PEM format"
+        raise WorkspaceError(f"key: {uri} holds {what}")
+    encrypted = b"ENCRYPTED" in data
+    if not uri.startswith("env:") and not encrypted and path.stat().st_mode & 0o077:
+        raise WorkspaceError(f"key: {path} has no password, and others may read it: chmod 600 {path}")
     if b"SIGSTORE" in data or b"COSIGN" in data:
         raise WorkspaceError(
             f"key: {uri} is in a format of Cosign's own: make one with `openssl genpkey -aes256 ...`, see docs/signatures.md"
         )
     try:
-        key = serialization.load_pem_private_key(data, _password(uri, environment) if b"ENCRYPTED" in data else None)
-    except (ValueError, TypeError):
-        raise WorkspaceError(f"key: {uri} holds no private key, or the password is another") from None
+        key = serialization.load_pem_private_key(data, _password(uri, environment) if encrypted else None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        problem = "has another password, or is damaged" if encrypted else "holds a private key that is damaged"
+        raise WorkspaceError(f"key: {uri} {problem}") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise WorkspaceError(f"key: {uri} is no key on the curve P-256, which Cosign's signatures are made with")
     return _LoadedKey(key)
@@ -104,6 +112,7 @@ def load_private(uri: str, environment: Mapping[str, str] = os.environ) -> Signe
 def load_public(path: str) -> EllipticCurvePublicKey:
     """The public key in a PEM file. Raises WorkspaceError."""
     _require_library()
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -112,7 +121,7 @@ def load_public(path: str) -> EllipticCurvePublicKey:
         raise WorkspaceError(f"key: {path} is a private key, and signatures are checked with the public one: openssl pkey -pubout")
     try:
         key = serialization.load_pem_public_key(data)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise WorkspaceError(f"key: {path} holds no public key in PEM format") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise WorkspaceError(f"key: {path} is no key on the curve P-256")
@@ -121,7 +130,7 @@ def load_public(path: str) -> EllipticCurvePublicKey:
 
 def _password(uri: str, environment: Mapping[str, str]) -> bytes:
     if PASSWORD in environment:
-        return environment[PASSWORD].encode()
+        return os.fsencode(environment[PASSWORD])
     if not sys.stdin.isatty():
         raise WorkspaceError(f"key: {uri} has a password: set {PASSWORD}")
     return getpass.getpass(f"password of {uri}: ").encode()
