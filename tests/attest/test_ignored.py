@@ -11,6 +11,7 @@ from enginewright.attest.ignored import Ignored, bare, read_ignored
 from enginewright.errors import ActionError
 
 TODAY = date(2026, 11, 25)
+IMAGE = [{"@id": "pkg:oci/image"}]
 
 
 def finding(name: str = "CVE-1", severity: str = "HIGH", purl: str = "pkg:deb/debian/a@1?arch=amd64") -> dict[str, Any]:
@@ -18,13 +19,13 @@ def finding(name: str = "CVE-1", severity: str = "HIGH", purl: str = "pkg:deb/de
 
 
 def vex(**statement: Any) -> str:
-    given = {"vulnerability": {"name": "CVE-1"}, "status": "not_affected", "justification": "not built", **statement}
+    given = {"vulnerability": {"name": "CVE-1"}, "status": "not_affected", "justification": "not built", "products": IMAGE, **statement}
     return json.dumps({"@context": "https://openvex.dev/ns/v0.2.0", "timestamp": "2026-11-01T00:00:00Z", "statements": [given]})
 
 
 def test_entries_with_reason_and_end() -> None:
     text = "# Not parsed,\n# says Ann.\nCVE-1 exp:2026-12-01\n\nGHSA-xv-1 exp:2026-12-02  # in a test only\n"
-    assert read_ignored(text, "file", 90) == [
+    assert read_ignored(text.encode(), "file", 90, TODAY) == [
         Ignored("CVE-1", "Not parsed, says Ann.", date(2026, 12, 1), "file:3"),
         Ignored("GHSA-xv-1", "in a test only", date(2026, 12, 2), "file:5"),
     ]
@@ -37,27 +38,45 @@ def test_entries_with_reason_and_end() -> None:
         ("# a\nCVE-1", "file:2: CVE-1 has no end"),
         ("# a\nCVE-1 exp:12/2026", "file:2: '12/2026' is no day"),
         ("# a\nCVE-1 CVE-2", "file:2: 'CVE-1 CVE-2' is no entry"),
-        ("{", "file is no OpenVEX document"),
-        ('{"@context": "x", "statements": []}', "file is no OpenVEX document"),
+        ("{", r"file is no OpenVEX document: it is no JSON \(Expecting"),
+        ('{"a": ' * 100_000, "file is no OpenVEX document: it is no JSON"),
+        ('{"@context": "x", "statements": []}', "file is no OpenVEX document: its @context"),
+        ('{"@context": "https://openvex.dev/ns", "statements": {}}', "file is no OpenVEX document: it has no list of statements"),
+        ('{"@context": "https://openvex.dev/ns", "statements": [3]}', r"file: statements\[0\]: is no OpenVEX statement$"),
+        (
+            '{"@context": "https://openvex.dev/ns", "statements": [{}]}',
+            r"file: statements\[0\]: is no OpenVEX statement: it lacks 'status'",
+        ),
+        (vex(products=[]), r"file: statements\[0\]: names no products"),
+        (vex(products=3), r"file: statements\[0\]: is no OpenVEX statement"),
+        (vex(timestamp="2026-11-27"), r"file: statements\[0\]: is of 2026-11-27, which is yet to come"),
         (vex(justification=""), r"file: statements\[0\]: has no justification"),
         (vex(timestamp="soon"), r"file: statements\[0\]: 'soon' is no day"),
     ],
 )
 def test_what_says_too_little(text: str, problem: str) -> None:
     with pytest.raises(ActionError, match=f"^{problem}"):
-        read_ignored(text, "file", 90)
+        read_ignored(text.encode(), "file", 90, TODAY)
+
+
+def test_what_cannot_be_read() -> None:
+    with pytest.raises(ActionError, match=r"^file is no text in UTF-8 \(byte 2\)"):
+        read_ignored(b"# \xff", "file", 90, TODAY)
+    with pytest.raises(ActionError, match=r"99999999999 days \(vex_days\) from 2026-11-01 on are more than the calendar has"):
+        read_ignored(vex().encode(), "file", 99999999999, TODAY)
 
 
 def test_openvex() -> None:
-    (entry,) = read_ignored(
-        vex(products=[{"@id": "pkg:oci/image", "subcomponents": [{"@id": "pkg:deb/debian/a@1?arch=amd64"}]}]), "file", 30
-    )
+    def read(**statement: Any) -> list[Ignored]:
+        return read_ignored(vex(**statement).encode(), "file", 30, TODAY)
+
+    (entry,) = read(products=[{"@id": "pkg:oci/image", "subcomponents": [{"@id": "pkg:deb/debian/a@1?arch=amd64"}]}])
     assert (entry.until, entry.packages, entry.reason) == (date(2026, 12, 1), ("pkg:deb/debian/a@1",), "not built")
     assert entry.covers("CVE-1", "pkg:deb/debian/a@1?arch=arm64") and not entry.covers("CVE-1", "pkg:deb/debian/b@1")
-    (entry,) = read_ignored(vex(timestamp="2026-11-20T10:00:00Z"), "file", 30)
+    (entry,) = read(timestamp="2026-11-20T10:00:00Z")
     assert (entry.until, entry.packages) == (date(2026, 12, 20), ())
-    assert read_ignored(vex(status="affected"), "file", 30) == []
-    assert read_ignored(vex(status="fixed", justification=""), "file", 30)[0].reason == "fixed"
+    assert read(status="affected") == []
+    assert read(status="fixed", justification="")[0].reason == "fixed"
 
 
 @pytest.mark.parametrize(("severity", "counted"), [("LOW", 3), ("MEDIUM", 2), ("HIGH", 2), ("CRITICAL", 1)])
@@ -82,6 +101,8 @@ def test_the_worst_first_and_not_all() -> None:
         refuse(judge(found, "LOW", [], TODAY), "LOW", TODAY)
     lines = str(caught.value).splitlines()
     assert lines[0] == "31 vulnerabilities of severity LOW or more, on 2026-11-25:"
+    with pytest.raises(ActionError, match=r"^1 vulnerability of severity LOW or more"):
+        refuse(judge(found[:1], "LOW", [], TODAY), "LOW", TODAY)
     assert "CVE-99" in lines[1] and "and 11 more" in lines[21]
 
 

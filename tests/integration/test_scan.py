@@ -34,7 +34,7 @@ def test_vulnerable_ignored_expired_and_clean(workspace: Workspace) -> None:
     db = workspace.root / "models/x/db"
     write_database(db, **HIGH, zlib1g="CVE-2099-0002 LOW 1:1.3-1")
     text = failure(workspace)
-    assert "1 vulnerabilities of severity HIGH or more" in text
+    assert "1 vulnerability of severity HIGH or more" in text
     assert "CVE-2099-0001    HIGH     openssl 3.0.9-1 (fixed in 3.0.9-2): about openssl" in text and "CVE-2099-0002" not in text
     assert not (workspace.root / "build/models/x/scan.json").exists()
 
@@ -101,7 +101,9 @@ def test_databases_that_prove_nothing(workspace: Workspace) -> None:
     write_database(db, system="debian 11", **HIGH)
     assert "trivy.db knows nothing of debian 12, the system of the image" in failure(workspace, "scan.findings")
     (db / "trivy.db").write_bytes(b"half of a database")
-    assert "trivy could not scan the image" in failure(workspace, "scan.findings")
+    assert "trivy.db is no database of vulnerabilities" in failure(workspace, "scan.findings")
+    (db / "trivy.db").write_bytes(b"vulnerability" * 1000)
+    assert "trivy could not scan the image (exit code 1)" in failure(workspace, "scan.findings")
     (db / "metadata.json").write_text("{}")
     assert "metadata.json does not say of when the database is" in failure(workspace, "scan.findings")
 
@@ -134,3 +136,23 @@ def test_files_of_what_to_ignore(workspace: Workspace) -> None:
     vex["timestamp"] = f"{date.today() - timedelta(days=90)}T00:00:00Z"
     workspace.write({"models/x/trivyignore": json.dumps(vex)})
     assert "trivyignore: statements[0]: ignored CVE-2099-0001 until" in failure(workspace)
+
+
+def test_a_system_that_nobody_knows_is_no_excuse_for_an_empty_database(workspace: Workspace) -> None:
+    """Trivy makes a database of an empty file, and finds nothing in an image that has packages of languages alone."""
+    image = 'image(name="pure", layers=[":python"])\n'
+    declare(workspace, image + SCAN.replace(":image", ":pure"))
+    write_database(workspace.root / "models/x/db")
+    workspace.build("models/x:scan")
+    (workspace.root / "models/x/db/trivy.db").write_bytes(b"")
+    assert "trivy.db is no database of vulnerabilities: fetch it again" in failure(workspace, "scan.findings")
+
+
+def test_programs_that_are_none(workspace: Workspace) -> None:
+    write_database(workspace.root / "models/x/db")
+    workspace.write({"models/x/program": "#!/bin/sh\n"})
+    declare(workspace, f'{SCAN[:-2]}, trivy="program")\nsbom(name="sbom", image=":image", syft="program")\n')
+    for mode, problem in ((0o644, "program cannot be run: Permission denied"), (0o755, "program wrote no report that can be read")):
+        (workspace.root / "models/x/program").chmod(mode)
+        actions = workspace.build("--continue", code=1).actions
+        assert {actions[f"models/x:{target}"]["reason"] for target in ("scan.findings", "sbom")} == {problem}

@@ -46,15 +46,27 @@ def distilled(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def check_whole(database: Path) -> None:
+    """Raise ActionError for a database in which nothing could be: Trivy would make a new one of an empty file, and find nothing."""
+    if not _holds(database, "vulnerability"):
+        raise ActionError(f"{database.name} is no database of vulnerabilities: fetch it again")
+
+
 def check_covered(system: Mapping[str, str], database: Path) -> None:
     """Raise ActionError where a database has nothing on an image's system: Trivy then finds nothing, and says that all is well."""
     version = re.match(_BUCKETS.get(system["family"], "(?!)"), system["version"])
     if version is None:
         return
     bucket = f"{system['family']} {version[0]}"
+    if not _holds(database, bucket):
+        raise ActionError(f"{database.name} knows nothing of {bucket}, the system of the image: nothing would ever be found in it")
+
+
+def _holds(database: Path, name: str) -> bool:
+    if not database.stat().st_size:  # which cannot be mapped
+        return False
     with database.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if data.find(bucket.encode()) < 0:
-            raise ActionError(f"{database.name} knows nothing of {bucket}, the system of the image: nothing would ever be found in it")
+        return data.find(name.encode()) >= 0
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,8 @@ def refuse(verdict: Verdict, severity: str, today: date) -> None:
     ]
     more = [f"  and {len(worst) - _SHOWN} more"] if len(worst) > _SHOWN else []
     lapsed = [f"  {entry.where}: ignored {entry.vulnerability} until {entry.until}" for entry in verdict.expired]
+    counted = "1 vulnerability" if len(worst) == 1 else f"{len(worst)} vulnerabilities"
     raise ActionError(
-        "\n".join([f"{len(worst)} vulnerabilities of severity {severity} or more, on {today}:", *lines, *more, *lapsed])
+        "\n".join([f"{counted} of severity {severity} or more, on {today}:", *lines, *more, *lapsed])
         + "\nTake packages in which they are fixed, or have an entry with reason and end reviewed into the file that ignore names"
     )

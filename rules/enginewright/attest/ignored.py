@@ -44,9 +44,13 @@ def bare(purl: str) -> str:
     return re.split(r"[?#]", purl, maxsplit=1)[0]
 
 
-def read_ignored(text: str, name: str, vex_days: int) -> list[Ignored]:
+def read_ignored(data: bytes, name: str, vex_days: int, today: date) -> list[Ignored]:
     """What a file says; a text that begins with a brace is OpenVEX. Raises ActionError, with file and line, for what says too little."""
-    return list(_openvex(text, name, vex_days) if text.lstrip().startswith("{") else _trivyignore(text, name))
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise ActionError(f"{name} is no text in UTF-8 (byte {error.start})") from None
+    return list(_openvex(text, name, vex_days, today) if text.lstrip().startswith("{") else _trivyignore(text, name))
 
 
 def _trivyignore(text: str, name: str) -> Iterator[Ignored]:
@@ -70,15 +74,16 @@ def _trivyignore(text: str, name: str) -> Iterator[Ignored]:
         yield Ignored(match["id"], reason, _day(match["until"], where), where)
 
 
-def _openvex(text: str, name: str, vex_days: int) -> Iterator[Ignored]:
+def _openvex(text: str, name: str, vex_days: int, today: date) -> Iterator[Ignored]:
     try:
         document = json.loads(text)
-        if "openvex" not in document["@context"]:
-            raise ValueError("its @context is not that of OpenVEX")
-        statements = list(document["statements"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ActionError(f"{name} is no OpenVEX document ({error})") from None
-    for number, statement in enumerate(statements):
+    except (ValueError, RecursionError) as error:
+        raise ActionError(f"{name} is no OpenVEX document: it is no JSON ({error})") from None
+    if "openvex" not in str(document.get("@context")):
+        raise ActionError(f"{name} is no OpenVEX document: its @context is not that of OpenVEX")
+    if not isinstance(document.get("statements"), list):
+        raise ActionError(f"{name} is no OpenVEX document: it has no list of statements")
+    for number, statement in enumerate(document["statements"]):
         where = f"{name}: statements[{number}]"
         try:
             if statement["status"] not in _SETTLED:
@@ -89,15 +94,23 @@ def _openvex(text: str, name: str, vex_days: int) -> Iterator[Ignored]:
             if not reason and statement["status"] == "not_affected":
                 raise ActionError(f"{where}: has no justification")
             identifier = vulnerability["name"] if isinstance(vulnerability, Mapping) else vulnerability
-            until = _day(str(said)[:10], where) + timedelta(days=vex_days)
-            yield Ignored(str(identifier), reason or "fixed", until, where, tuple(_packages(statement)))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ActionError(f"{where}: is no OpenVEX statement (it lacks {error})") from None
+            if not statement["products"]:
+                raise ActionError(f"{where}: names no products: it would be about everything")
+            day = _day(str(said)[:10], where)
+            if day > today + timedelta(days=1):  # it is tomorrow already elsewhere
+                raise ActionError(f"{where}: is of {day}, which is yet to come")
+            yield Ignored(str(identifier), reason or "fixed", day + timedelta(days=vex_days), where, tuple(_packages(statement)))
+        except KeyError as error:
+            raise ActionError(f"{where}: is no OpenVEX statement: it lacks {error}") from None
+        except (TypeError, AttributeError):
+            raise ActionError(f"{where}: is no OpenVEX statement") from None
+        except OverflowError:
+            raise ActionError(f"{where}: {vex_days} days (vex_days) from {day} on are more than the calendar has") from None
 
 
 def _packages(statement: Mapping[str, Any]) -> Iterator[str]:
     """The packages that a statement is about: parts of products, or products that are packages themselves."""
-    for product in statement.get("products", ()):
+    for product in statement["products"]:
         parts = product.get("subcomponents", ()) if isinstance(product, Mapping) else ()
         for each in parts or [product]:
             identifier = str(each["@id"] if isinstance(each, Mapping) else each)

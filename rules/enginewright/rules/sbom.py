@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -87,12 +85,12 @@ def write_sbom(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: 
 
 def _scan(syft: Path, layout: Path) -> dict[str, Any]:
     """What syft finds in an image, in both formats."""
+    from enginewright.attest.scanner import read_report, run
+
     with tempfile.TemporaryDirectory() as folder:
         files = {"cyclonedx": Path(folder, "cyclonedx.json"), "spdx": Path(folder, "spdx.json")}
         formats = {"cyclonedx": "cyclonedx-json@1.6", "spdx": "spdx-json@2.3"}
-        command = [str(syft), "scan", "-q", f"oci-dir:{layout}", "--source-name", "image"]
-        command += [part for name, file in files.items() for part in ("-o", f"{formats[name]}={file}")]
-        done = subprocess.run(command, env={**os.environ, "SYFT_CHECK_FOR_APP_UPDATE": "false"}, capture_output=True, text=True)
-        if done.returncode:
-            raise ActionError(f"syft could not read the image:\n{done.stderr.strip()[-2000:]}")
-        return {name: json.loads(file.read_bytes()) for name, file in files.items()}
+        arguments = ["scan", "-q", f"oci-dir:{layout}", "--source-name", "image"]
+        arguments += [part for name, file in files.items() for part in ("-o", f"{formats[name]}={file}")]
+        run(syft, arguments, {"SYFT_CHECK_FOR_APP_UPDATE": "false"})
+        return {name: read_report(syft, file) for name, file in files.items()}

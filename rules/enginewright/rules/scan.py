@@ -7,9 +7,7 @@ anew: a database grows old and an entry expires though no file has changed, and 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -136,7 +134,7 @@ class _Gate(Rule):
 
 def find(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
     """Write what Trivy finds, and of which day its database is. Raises ActionError where it, or the database, is not what it should be."""
-    from enginewright.attest.findings import check_covered, distilled
+    from enginewright.attest.findings import check_covered, check_whole, distilled
     from enginewright.attest.image import whole
     from enginewright.model.checksum import sha256_of
     from enginewright.model.pin import verify_pin
@@ -144,6 +142,7 @@ def find(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mappin
     verify_pin(inputs["trivy"], params["sha256"])
     image = whole(inputs["layout"])
     updated = _updated(inputs["metadata"])
+    check_whole(inputs["database"])
     found = distilled(_run(inputs))
     check_covered(found["system"], inputs["database"])
     database = {"updated": updated.isoformat(), "sha256": sha256_of(inputs["database"])}
@@ -155,26 +154,26 @@ def _updated(metadata: Path) -> date:
     try:
         told = json.loads(metadata.read_bytes())
         if told["Version"] != _FORMAT:
-            raise ActionError(f"{metadata.name}: the database is of format {told['Version']}, and Trivy here reads format {_FORMAT}")
+            raise ActionError(f"{metadata.name}: the database is of format {told['Version']!r}, and Trivy here reads format {_FORMAT}")
         return datetime.fromisoformat(str(told["UpdatedAt"])[:19]).date()
-    except (ValueError, KeyError, TypeError) as error:
-        raise ActionError(f"{metadata.name} does not say of when the database is ({error!r}): fetch both again") from None
+    except (ValueError, KeyError, TypeError):
+        raise ActionError(f"{metadata.name} does not say of when the database is: fetch both again") from None
 
 
-def _run(inputs: Mapping[str, Path]) -> Any:
+def _run(inputs: Mapping[str, Path]) -> dict[str, Any]:
+    from enginewright.attest.scanner import read_report, run
+
     with tempfile.TemporaryDirectory() as folder:
         cache, report = Path(folder, "db"), Path(folder, "report.json")
         cache.mkdir()
         shutil.copyfile(inputs["database"], cache / "trivy.db")  # it is opened for writing, though nothing is written
         shutil.copyfile(inputs["metadata"], cache / "metadata.json")
-        command = [
-            str(inputs["trivy"]), "--cache-dir", folder, "--quiet", "image", "--input", str(inputs["layout"]), "--scanners", "vuln",
+        arguments = [
+            "--cache-dir", folder, "--quiet", "image", "--input", str(inputs["layout"]), "--scanners", "vuln",
             "--skip-db-update", "--skip-java-db-update", "--offline-scan", "--format", "json", "--output", str(report),
         ]  # fmt: skip
-        done = subprocess.run(command, env={**os.environ, "TRIVY_DISABLE_VEX_NOTICE": "true"}, capture_output=True, text=True)
-        if done.returncode:
-            raise ActionError(f"trivy could not scan the image:\n{done.stderr.strip()[-2000:]}")
-        return json.loads(report.read_bytes())
+        run(inputs["trivy"], arguments, {"TRIVY_DISABLE_VEX_NOTICE": "true"})
+        return read_report(inputs["trivy"], report)
 
 
 def judge_findings(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
@@ -187,7 +186,7 @@ def judge_findings(inputs: Mapping[str, Path], outputs: Mapping[str, Path], para
     check_age(date.fromisoformat(found["database"]["updated"]), today, params["max_age_days"])
     ignored = []
     if "ignore" in inputs:
-        ignored = read_ignored(inputs["ignore"].read_text(encoding="utf-8"), inputs["ignore"].name, params["vex_days"])
+        ignored = read_ignored(inputs["ignore"].read_bytes(), inputs["ignore"].name, params["vex_days"], today)
     verdict = judge(found["vulnerabilities"], params["severity"], ignored, today)
     refuse(verdict, params["severity"], today)
     report = {
