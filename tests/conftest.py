@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -10,6 +11,7 @@ import pytest
 from enginewright.graph.action import Action, Artifact
 from enginewright.graph.label import Label
 from enginewright.graph.rule import Context, Loading, Rule, loading
+from throwaway import PYPROJECT, Workspace
 
 PACKAGE = "models/x"
 
@@ -48,3 +50,11 @@ def action_of() -> Callable[[Rule], Action]:
         return action
 
     return analyse
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Workspace:
+    """A workspace without packages, and a store of its own."""
+    made = Workspace(tmp_path / "workspace", tmp_path / "store", tmp_path / "trace")
+    made.write({"dodo.py": "", "pyproject.toml": PYPROJECT})
+    return made

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from throwaway import PYPROJECT, Workspace
+from throwaway import Workspace
 
 X = """
 from enginewright import python_action
@@ -18,14 +16,6 @@ from enginewright import python_action
 
 python_action(name="d", function="make.py:copy", inputs={"src": "src.txt"}, outputs={"out": "out.txt"})
 """
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Workspace:
-    """A workspace without packages."""
-    made = Workspace(tmp_path / "workspace", tmp_path / "store", tmp_path / "trace")
-    made.write({"dodo.py": "", "pyproject.toml": PYPROJECT})
-    return made
 
 
 @pytest.fixture

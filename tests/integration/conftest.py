@@ -14,7 +14,7 @@ from enginewright.rules.image import assemble
 from enginewright.rules.layer import write_layer
 from layers import layer_params
 from registries import Registry, running
-from throwaway import PYPROJECT, Workspace
+from throwaway import Workspace
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,14 +58,6 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry without logins, for the tests of a file."""
     with running(tmp_path_factory.mktemp("registry") / "registry") as started:
         yield started
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Workspace:
-    """A workspace without packages, and a store of its own."""
-    made = Workspace(tmp_path / "workspace", tmp_path / "store", tmp_path / "trace")
-    made.write({"dodo.py": "", "pyproject.toml": PYPROJECT})
-    return made
 
 
 @pytest.fixture

@@ -34,13 +34,12 @@ image(name="image", layers=[":low", ":high"], cmd=["/nothing"])
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, dockerd: Engine) -> Workspace:
+def workspace(empty: Workspace, tmp_path: Path, dockerd: Engine) -> Workspace:
     """One image of two layers, new ones for each test."""
-    made = Workspace(tmp_path / "workspace", tmp_path / "store", tmp_path / "trace")
-    made.write({"dodo.py": "", "pyproject.toml": PYPROJECT, "images/x/BUILD.py": BUILD % ("none", "none")})
-    made.write({f"images/x/{name}.txt": f"{name} of {tmp_path}\n" for name in ("low", "high")})
-    made.environment |= dockerd.environment
-    return made
+    empty.write({"images/x/BUILD.py": BUILD % ("none", "none")})
+    empty.write({f"images/x/{name}.txt": f"{name} of {tmp_path}\n" for name in ("low", "high")})
+    empty.environment |= dockerd.environment
+    return empty
 
 
 @pytest.fixture(scope="module")

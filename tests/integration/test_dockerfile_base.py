@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dockerd import Engine
-from throwaway import PYPROJECT, Report, Workspace
+from throwaway import Report, Workspace
 
 BUILD = """
 from enginewright import dockerfile_base, files_layer, glob, image
@@ -54,13 +54,12 @@ def python_base(checkout: Workspace, dockerd: Engine) -> None:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, dockerd: Engine) -> Workspace:
-    made = Workspace(tmp_path / "workspace", tmp_path / "store", tmp_path / "trace")
-    made.write({"dodo.py": "", "pyproject.toml": PYPROJECT, "images/x/BUILD.py": BUILD % (tmp_path / "config"), "images/x/app.txt": "app"})
-    made.write({"images/x/Dockerfile": DOCKERFILE, "images/x/site/index.html": "<html>", "images/x/site/run.sh": "#!/bin/sh\n"})
+def workspace(empty: Workspace, tmp_path: Path, dockerd: Engine) -> Workspace:
+    empty.write({"images/x/BUILD.py": BUILD % (tmp_path / "config"), "images/x/app.txt": "app"})
+    empty.write({"images/x/Dockerfile": DOCKERFILE, "images/x/site/index.html": "<html>", "images/x/site/run.sh": "#!/bin/sh\n"})
     (tmp_path / "config").write_text("12345")
-    made.environment |= {**dockerd.environment, "API_TOKEN": TOKEN}
-    return made
+    empty.environment |= {**dockerd.environment, "API_TOKEN": TOKEN}
+    return empty
 
 
 def config_of(workspace: Workspace, name: str) -> dict[str, object]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from throwaway import DOIT, PYPROJECT, Workspace
+from throwaway import DOIT, Workspace
 from tiny import NET, save_weights
 
 MODEL = """
@@ -97,14 +97,13 @@ def namespaces() -> None:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> tuple[Workspace, Workspace]:
+def pair(empty: Workspace, tmp_path: Path) -> tuple[Workspace, Workspace]:
     """A workspace with every kind of target that is made from files alone, and the same in another folder with another store."""
-    made = Workspace(tmp_path / "workspace", tmp_path / "store", tmp_path / "trace")
-    made.write({"dodo.py": "", "pyproject.toml": PYPROJECT, "images/tiny/BUILD.py": IMAGES, "images/tiny/run.sh": "#!/bin/sh\n"})
-    made.write({f"models/tiny/{name}": text for name, text in (("BUILD.py", MODEL), ("net.py", NET), ("notes.py", NOTES))})
-    made.write({"models/tiny/calibrate.py": CALIBRATE})
-    save_weights(made.root / "models/tiny/net.pth", 0)
-    return made, made.clone(tmp_path / "some where else/deeper down/copy", tmp_path / "another store")
+    empty.write({"images/tiny/BUILD.py": IMAGES, "images/tiny/run.sh": "#!/bin/sh\n"})
+    empty.write({f"models/tiny/{name}": text for name, text in (("BUILD.py", MODEL), ("net.py", NET), ("notes.py", NOTES))})
+    empty.write({"models/tiny/calibrate.py": CALIBRATE})
+    save_weights(empty.root / "models/tiny/net.pth", 0)
+    return empty, empty.clone(tmp_path / "some where else/deeper down/copy", tmp_path / "another store")
 
 
 def test_two_users_build_the_same(pair: tuple[Workspace, Workspace]) -> None:

@@ -15,7 +15,7 @@ import pytest
 from debs import control_of, entry, folder, make_archive, make_deb
 from enginewright import debian_base
 from enginewright.errors import DeclarationError
-from throwaway import PYPROJECT, Workspace
+from throwaway import Workspace
 
 BUILD = """
 from enginewright import debian_base, image
@@ -52,11 +52,10 @@ def archive(tmp_path: Path) -> Archive:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, archive: Archive) -> Workspace:
-    made = Workspace(tmp_path / "workspace", tmp_path / "store", tmp_path / "trace")
-    made.write({"dodo.py": "", "pyproject.toml": PYPROJECT, "images/x/BUILD.py": BUILD})
-    made.environment["ENGINEWRIGHT_APT_SOURCES"] = str(archive.sources)
-    return made
+def workspace(empty: Workspace, archive: Archive) -> Workspace:
+    empty.write({"images/x/BUILD.py": BUILD})
+    empty.environment["ENGINEWRIGHT_APT_SOURCES"] = str(archive.sources)
+    return empty
 
 
 def test_pinned_built_and_rebuilt_after_the_archive_moved_on(workspace: Workspace, archive: Archive, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from enginewright import python_layer
 from enginewright.errors import DeclarationError
-from throwaway import PYPROJECT, Workspace
+from throwaway import Workspace
 from wheels import make_wheel
 
 BUILD = """
@@ -25,13 +25,12 @@ image(name="image", layers=[":packages"])
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
+def workspace(empty: Workspace, tmp_path: Path) -> Workspace:
     """Wheels lie in tmp_path/index, which pip is told of as a machine tells it."""
     (tmp_path / "index").mkdir()
-    made = Workspace(tmp_path / "workspace", tmp_path / "store", tmp_path / "trace")
-    made.write({"dodo.py": "", "pyproject.toml": PYPROJECT, "images/x/BUILD.py": BUILD})
-    made.environment |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "index"), "PIP_CONFIG_FILE": "/dev/null"}
-    return made
+    empty.write({"images/x/BUILD.py": BUILD})
+    empty.environment |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "index"), "PIP_CONFIG_FILE": "/dev/null"}
+    return empty
 
 
 def pin(workspace: Workspace, *wheels: Path) -> None:
