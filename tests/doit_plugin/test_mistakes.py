@@ -205,7 +205,7 @@ BEYOND = {
     "--remote-cache=http://user:secret@h": "http://...@h: give a token by ENGINEWRIGHT_REMOTE_TOKEN or token-file",
     "--remote-executor=http://h": "--remote-executor: expected grpc://HOST:PORT[/INSTANCE] or grpcs://..., got http",
     "--remote-mode=reed": "--remote-mode: expected one of read, write, read-write, got 'reed'",
-    "--remote-execution=allways": "remote-execution: 'allways' is none of auto, always, never (did you mean 'always'?)",
+    "--remote-execution=allways": "remote-execution: there is no 'allways' (did you mean 'always'?)",
     "--remote-tls-ca=none.pem": "--remote-tls-ca: there is no file ",
 }
 

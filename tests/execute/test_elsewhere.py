@@ -3,7 +3,10 @@ from __future__ import annotations
 import pytest
 
 from enginewright.execute.elsewhere import Choice, read_choice
+from enginewright.graph.action import Action
+from enginewright.graph.dag import Target
 from enginewright.graph.label import Label
+from enginewright.graph.rule import Location
 
 BIG = Label("models/x", "big")
 
@@ -27,8 +30,8 @@ def test_the_more_particular_goes_before(text: str, mode: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("allways", "'allways' is none of auto, always, never (did you mean 'always'?)"),
-        ("auto,Make=sometimes", "'sometimes' is none of auto, always, never"),
+        ("allways", "there is no 'allways' (did you mean 'always'?)"),
+        ("auto,Make=sometimes", "there is no 'sometimes' (there are: always, auto, never)"),
         ("=never", "'=never': expected a mnemonic or a label before the ="),
     ],
 )
@@ -40,3 +43,16 @@ def test_mistakes(text: str, message: str) -> None:
 
 def test_nothing_said() -> None:
     assert Choice().mode(BIG, "Make") == "auto"
+
+
+def test_exceptions_for_nothing_are_found() -> None:
+    action = Action(mnemonic="OnnxExport", run="m:f", inputs={}, outputs={})
+    where = Location("models/x/BUILD.py", 1)
+    targets = [
+        Target(BIG, "onnx_model", where, (), action, {}),
+        Target(Label("models/x", "group"), "tensorrt_engine", where, (BIG,), None, {}),
+    ]
+    assert read_choice("OnnxExport=always,models/x:big=never").strangers(targets) == []
+    assert read_choice("OnnxModel=always").strangers(targets) == ["no action is called 'OnnxModel' (there are: OnnxExport)"]
+    assert read_choice("models/x:bigg=never").strangers(targets) == ["no action is called 'models/x:bigg' (did you mean 'models/x:big'?)"]
+    assert read_choice("models/x:group=never").strangers(targets) != []

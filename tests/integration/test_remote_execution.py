@@ -195,7 +195,7 @@ def test_always_and_the_exceptions_to_it(remote: Callable[..., Workspace], engin
 
 def test_a_choice_that_is_none(remote: Callable[..., Workspace]) -> None:
     said = remote().refuse("build", "--remote-execution=sometimes")
-    assert "'sometimes' is none of auto, always, never" in said
+    assert "there is no 'sometimes' (there are: always, auto, never)" in said
 
 
 def test_a_property_that_no_worker_knows_is_an_error_with_those_there_are(remote: Callable[..., Workspace]) -> None:

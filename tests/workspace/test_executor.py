@@ -23,8 +23,15 @@ def test_the_command_line_wins_over_the_environment_over_the_file() -> None:
     table, environ = {"executor": "grpc://a:1", "jobs": 3, "timeout": 5}, {"ENGINEWRIGHT_REMOTE_EXECUTOR": "grpc://b:1"}
     assert read(table).url == "grpc://a:1"
     assert read(table, environ).url == "grpc://b:1"
-    found = read(table, environ, remote_executor="grpcs://c", remote_jobs=7, remote_timeout=0)
+    found = read(table, environ, remote_executor="grpcs://c", remote_jobs="7", remote_timeout=None)
     assert (found.url, found.jobs, found.timeout, found.queue_timeout) == ("grpcs://c", 7, 5.0, None)
+    assert read(table, environ, remote_executor="").url == ""
+
+
+@pytest.mark.parametrize("value", ["0", "0.5", "many", ""])
+def test_a_number_on_the_command_line_that_makes_no_sense(value: str) -> None:
+    with pytest.raises(WorkspaceError, match="--remote-jobs: expected a number greater than 0, got"):
+        read({}, remote_jobs=value)
 
 
 def test_tables_and_lists() -> None:
@@ -38,6 +45,7 @@ def test_tables_and_lists() -> None:
         ({"executor": 5}, "executor: expected a string, got 5"),
         ({"executor": "http://user:secret@host"}, "executor: expected grpc://HOST:PORT[/INSTANCE] or grpcs://..., got http"),
         ({"executor": "host:8980"}, "executor: expected grpc://HOST:PORT[/INSTANCE] or grpcs://..., got host:8980"),
+        ({"jobs": 0.5}, "jobs: expected a number greater than 0, got 0.5"),
         ({"jobs": 0}, "jobs: expected a number greater than 0, got 0"),
         ({"jobs": True}, "jobs: expected a number greater than 0, got True"),
         ({"timeout": "soon"}, "timeout: expected a number greater than 0, got 'soon'"),

@@ -28,8 +28,9 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_table() ->
     }
     assert read(table) == CacheSettings("grpc://table", "read", "all", 3.0, True)
     assert read(table, environ) == CacheSettings("grpc://environment", "read", "all", 4.5, False)
-    found = read(table, environ, remote_cache="grpc://option", remote_mode="write", remote_required=True, remote_download="")
+    found = read(table, environ, remote_cache="grpc://option", remote_mode="write", remote_required=True, remote_download=None)
     assert found == CacheSettings("grpc://option", "write", "all", 4.5, True)
+    assert read(table, environ, remote_cache="", remote_required=False) == CacheSettings("", "read", "all", 4.5, False)
 
 
 def test_files_are_relative_to_the_workspace(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile
 from enginewright.doit_plugin.executor import open_elsewhere
 from enginewright.doit_plugin.nodes import nodes, skip_ignored
 from enginewright.doit_plugin.remote_settings import read_remote
-from enginewright.doit_plugin.shared_cache import CLAIMS, open_sharing
+from enginewright.doit_plugin.shared_cache import CLAIMS, open_sharing, warn
 from enginewright.errors import DeclarationError, WorkspaceError, in_words
 from enginewright.execute.build import Build
 from enginewright.execute.installation import Installation
@@ -65,6 +65,9 @@ def open_build(
         executor, cache = read_remote(root, settings.remote, options or {})
         sharing = None if look_only else open_sharing(root, cache, settings.store, executor)
         elsewhere = open_elsewhere(executor, cache, settings.store, sharing)
+        if elsewhere is not None:
+            for each in elsewhere.choice.strangers(loaded.graph.targets.values()):
+                warn(f"remote-execution: {each}")
         claims = StrongDigests(root / CLAIMS) if look_only and cache.url else None
         given = (root, loaded, settings.store, snapshot, processes, look_only, workers, sharing, cache.download, elsewhere, claims)
         if pins is None:

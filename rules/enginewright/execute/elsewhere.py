@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from enginewright.errors import WorkspaceError
 from enginewright.execute.spawn import Spawn
 from enginewright.graph.action import Action
 from enginewright.graph.attributes import did_you_mean
+from enginewright.graph.dag import Target
 from enginewright.graph.label import Label
 from enginewright.store.results import Result
 
@@ -39,6 +40,16 @@ class Choice:
         """The mode of one action."""
         return self.exceptions.get(str(label)) or self.exceptions.get(mnemonic) or self.default
 
+    def strangers(self, targets: Iterable[Target]) -> list[str]:
+        """The exceptions that are for no action of these targets, each with what may have been meant."""
+        named = {str(each.label): each.action.mnemonic for each in targets if each.action is not None}
+        found = []
+        for name in self.exceptions.keys() - named.keys() - set(named.values()):
+            package, colon, _ = name.rpartition(":")
+            known = [each for each in named if each.startswith(f"{package}:")] if colon else set(named.values())
+            found.append(f"no action is called {name!r}{did_you_mean(name, known)}")
+        return found
+
 
 def read_choice(text: str) -> Choice:
     """A choice, from the text of an option or a setting. Raises ValueError, saying what is expected."""
@@ -46,7 +57,7 @@ def read_choice(text: str) -> Choice:
     for part in filter(None, (each.strip() for each in text.split(","))):
         name, equals, mode = part.rpartition("=")
         if mode not in MODES:
-            raise ValueError(f"{mode!r} is none of {', '.join(MODES)}{did_you_mean(mode, MODES)}")
+            raise ValueError(f"there is no {mode!r}{did_you_mean(mode, MODES)}")
         if equals and not name:
             raise ValueError(f"{part!r}: expected a mnemonic or a label before the =")
         if equals:
@@ -119,7 +130,7 @@ class Elsewhere:
         self.jobs = jobs
         self.shares = shares
         self._connect = connect
-        self._choice = choice
+        self.choice = choice
         self._workers = workers
         self._required = required
         self._warn = warn
@@ -129,7 +140,7 @@ class Elsewhere:
 
     def wants(self, label: Label, action: Action, unmet: str) -> bool:
         """Whether an action is for it, given why this machine cannot run it, if it cannot."""
-        mode = self._choice.mode(label, action.mnemonic)
+        mode = self.choice.mode(label, action.mnemonic)
         return mode == ALWAYS or (mode == AUTO and bool(unmet))
 
     @functools.cached_property

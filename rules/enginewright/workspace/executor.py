@@ -41,13 +41,14 @@ def read_executor_settings(
     root: Path, table: Mapping[str, Any], environ: Mapping[str, str], options: Mapping[str, Any]
 ) -> ExecutorSettings:
     """The settings of the workspace at ``root``, whose table of the remote is ``table``. ``options`` are those of the command line,
-    by ``remote_name``; empty ones were not given. Raises WorkspaceError, saying where what is wrong.
+    by ``remote_name``; None and False were not given. Raises WorkspaceError, saying where what is wrong.
     """
 
     def find(name: str) -> tuple[Any, str]:
         """The value of a setting, and where it was found."""
         variable = f"ENGINEWRIGHT_REMOTE_{name.upper().replace('-', '_')}"
-        if given := options.get(f"remote_{name.replace('-', '_')}"):
+        given = options.get(f"remote_{name.replace('-', '_')}")
+        if given is not None and given is not False:
             return given, f"--remote-{name}"
         if environ.get(variable):
             return environ[variable], variable
@@ -73,7 +74,7 @@ def read_executor_settings(
     return ExecutorSettings(
         url=url,
         execution=text("execution", "auto"),
-        jobs=int(_positive(*find("jobs")) or 64),
+        jobs=int(_positive(*find("jobs"), least=1) or 64),
         timeout=_positive(*find("timeout")),
         queue_timeout=_positive(*find("queue-timeout")),
         properties=properties,
@@ -81,13 +82,13 @@ def read_executor_settings(
     )
 
 
-def _positive(value: Any, where: str) -> float | None:
+def _positive(value: Any, where: str, least: float = 1e-9) -> float | None:
     if value is None:
         return None
     try:
         number = float("nan") if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = 0.0
-    if not 0 < number < 1e9:
+    if not least <= number < 1e9:
         raise WorkspaceError(f"{where}: expected a number greater than 0, got {value!r}")
     return number

@@ -45,13 +45,15 @@ def read_cache_settings(
     root: Path, table: Mapping[str, Any], environ: Mapping[str, str], options: Mapping[str, Any], default: str = ""
 ) -> CacheSettings:
     """The settings of the workspace at ``root``, whose table of the remote is ``table``. ``options`` are those of the command line,
-    by ``remote_name``; empty ones were not given. ``default`` is the URL where none is. Raises WorkspaceError, saying where what is wrong.
+    by ``remote_name``; None and False were not given. ``default`` is the URL where none is. Raises WorkspaceError, saying where
+    what is wrong.
     """
 
     def find(name: str, kind: type = str) -> tuple[Any, str]:
         """The value of a setting, and where it was found."""
         variable = f"ENGINEWRIGHT_REMOTE_{name.upper().replace('-', '_')}"
-        if given := options.get(f"remote_{name.replace('-', '_')}"):
+        given = options.get(f"remote_{name.replace('-', '_')}")
+        if given is not None and given is not False:
             return given, f"--remote-{name}"
         if environ.get(variable):
             return environ[variable], variable
