@@ -218,6 +218,7 @@ def test_a_failure_is_told_as_if_it_had_happened_here_and_is_not_kept(remote: Ca
         report = workspace.build(code=1)
         assert "there is no such thing" in report.actions["models/x:far"]["reason"]
         assert log(workspace).startswith("about to fail")
+        assert "WARNING" not in report.text
         assert not (workspace.root / "build/models/x/far/far.txt").exists()
         assert sum((ran(engine) - before).values()) >= 1
 

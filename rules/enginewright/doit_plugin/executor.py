@@ -54,7 +54,7 @@ def open_elsewhere(settings: ExecutorSettings, cache: CacheSettings, store: Path
         storage = adapter_for(storage_of(settings, cache), access, cache.timeout, patient=True)
         return RemoteExecutor(
             str(address), execution, storage, ContentStore(store), sharing, shares, settings.properties, settings.timeout,
-            settings.queue_timeout,
+            settings.queue_timeout, warn,
         )  # fmt: skip
 
     behind = "" if shared == address else f"the remote cache {shared}, on which "

@@ -93,7 +93,10 @@ def describe_worker(root: Path, params: Mapping[str, Any], properties: Mapping[s
 
     settings, cache = read_remote(root, read_settings(root).remote, params)
     if not settings.url:
-        raise WorkspaceError("no remote executor is set up: give --remote-executor=URL, or write executor = 'URL' (docs/remote.md)")
+        raise WorkspaceError(
+            "no remote executor is set up: give --remote-executor=URL, set ENGINEWRIGHT_REMOTE_EXECUTOR, or write"
+            ' executor = "URL" below [tool.enginewright.remote] in pyproject.toml (docs/workers.md)'
+        )
     asked = {**settings.properties, **properties}
     packages = frozenset[str]().union(*(each.packages for each in wanted_workers(root, settings) if each.properties == asked))
     with _connected(settings, cache) as (execution, storage):
@@ -137,7 +140,7 @@ def _tell(settings: ExecutorSettings, wanted: Wanted, found: Found) -> tuple[str
         return f"{shown}: it has no {wanted.gpu}, which its platform properties promise", False
     if wrong := differences(found.machine, _expected(settings, wanted)):
         more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
-        return f"{shown}: {'; '.join(wrong[:4])}{more}: install the same versions, or describe the workers (docs/remote.md)", False
+        return f"{shown}: {'; '.join(wrong[:4])}{more}: install the same versions, or describe the workers (docs/workers.md)", False
     return f"{shown}, toolchain as in keys", True
 
 

@@ -22,7 +22,7 @@ from enginewright.remote.adapter import SMALL, Adapter
 from enginewright.remote.attempts import patiently
 from enginewright.remote.digest import Digest
 from enginewright.remote.errors import WrongBytesError
-from enginewright.remote.execution import Executed, Execution, GaveUpError, InputsMissingError, NoWorkerError, Printed
+from enginewright.remote.execution import LONG, Executed, Execution, GaveUpError, InputsMissingError, NoWorkerError, Printed
 from enginewright.remote.messages import RemoteAction, RemoteResult
 from enginewright.store.content import ContentStore
 from enginewright.store.digest import Entry, encode_tree
@@ -41,7 +41,7 @@ class RemoteExecutor:
     Outputs go into ``store``, checked. ``sharing`` says how actions are named beyond this machine, and is the cache that ``storage``
     belongs to if ``shares``. ``properties`` are the platform
     properties of all of them; ``timeout`` is for how many seconds an action may run, ``patience`` for how many it may wait for a
-    worker; None leaves both to the executor. ``name`` stands in records.
+    worker; None leaves both to the executor. ``name`` stands in records. ``tell`` is given what a user should know, a line at a time.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class RemoteExecutor:
         properties: Mapping[str, str],
         timeout: float | None,
         patience: float | None,
+        tell: Callable[[str], None],
     ) -> None:
         self.name = name
         self._execution = execution
@@ -65,6 +66,8 @@ class RemoteExecutor:
         self._properties = properties
         self._timeout = timeout
         self._patience = patience
+        self._tell = tell
+        self._told: set[str] = set()
         self._stopped = threading.Event()
         self._uploading = threading.Semaphore(_UPLOADS)
 
@@ -134,7 +137,7 @@ class RemoteExecutor:
             with self._uploading:
                 patiently(lambda: self._upload(action, sources, bring), self._stopped)
             try:
-                executed = self._execution.run(action.digest, self._patience, use_cached, show)
+                executed = self._execution.run(action.digest, self._patience, use_cached, show, lambda: self._waits(properties))
             except InputsMissingError:
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -145,6 +148,13 @@ class RemoteExecutor:
                 return executed
             use_cached = False  # some executors keep what failed, too
         raise GaveUpError(f"{self.name} gives an old failure for the result, however often it is asked to run the action")
+
+    def _waits(self, properties: Mapping[str, str]) -> None:
+        """Tell, once of workers with the same properties, what is waited for: there may be none."""
+        shown = _shown(properties)
+        if shown not in self._told:
+            self._told.add(shown)
+            self._tell(f"an action that asks {self.name} for {shown} has waited {LONG:g} s for a worker, and waits on")
 
     def _upload(self, action: RemoteAction, sources: Mapping[Digest, Path], bring: Callable[[], None]) -> None:
         missing = self._storage.missing({*action.messages, *sources})

@@ -157,6 +157,8 @@ class Sharing:
     def _read(self, spawn: Spawn, data: bytes) -> Result | None:
         try:
             found = read_result(data)
+            if found.exit_code:  # some executors keep what failed, too
+                return None
             record = self._record(found)
             if record is None:
                 return None

@@ -26,6 +26,9 @@ from enginewright.remote.errors import RemoteError
 from enginewright.remote.following import Following
 from enginewright.remote.messages import RemoteResult, from_message, result_of, to_message
 
+LONG = 30.0
+"""Seconds in the executor's queue after which it is told that an action waits."""
+
 _PAUSES = (0.1, 0.5, 1, 2, 4, 8)
 """Seconds before each new attempt to reach an executor that has gone: it may be starting anew."""
 
@@ -104,17 +107,18 @@ class Execution:
         patience: float | None = None,
         use_cached: bool = True,
         show: Callable[[bytes], object] = lambda data: None,
+        waits: Callable[[], object] = lambda: None,
     ) -> Executed:
         """Have an action run whose blobs are all in the executor's storage, and wait for its end.
 
         ``patience`` is for how many seconds it may wait for a worker, or for room at an executor that is full. When the same action is
         under way already, for whomever, the executor gives that one's result. ``show`` is given what the action prints while it runs, if
-        the executor tells.
+        the executor tells. ``waits`` is called when it has been in the queue for long, once or more often.
 
         Raises RemoteError when the executor cannot be reached any more; GaveUpError; InputsMissingError; ActionError when the executor
         refuses the action, no worker takes it in time, or `stop` is called.
         """
-        name, attempt, waiting, bearing = "", 0, _Waiting(patience), Patience(self._stopped)
+        name, attempt, waiting, bearing = "", 0, _Waiting(patience, waits), Patience(self._stopped)
         following = Following(self._connection, show)
         while True:
             self._refuse_if_stopped(name)
@@ -226,12 +230,14 @@ class Execution:
 
 
 class _Waiting:
-    """The time that an action may wait for a worker, over all its streams."""
+    """The time that an action may wait for a worker, over all its streams; ``tell`` is called after some time in the queue."""
 
-    def __init__(self, patience: float | None) -> None:
+    def __init__(self, patience: float | None, tell: Callable[[], object]) -> None:
         self.in_vain = False
         self._until = None if patience is None else time.monotonic() + patience
-        self._timer: threading.Timer | None = None
+        self._tell = tell
+        self._queued = False
+        self._timers: list[threading.Timer] = []
 
     @property
     def over(self) -> bool:
@@ -247,23 +253,32 @@ class _Waiting:
             call.cancel()
 
         if self._until is not None:
-            self._timer = threading.Timer(max(0.0, self._until - time.monotonic()), give_up)
-            self._timer.daemon = True
-            self._timer.start()
+            self._start(max(0.0, self._until - time.monotonic()), give_up)
         try:
             yield
         finally:
             self._rest()
 
     def reached(self, stage: int) -> None:
-        """Take note of a stage."""
-        if stage in (reapi.ExecutionStage.EXECUTING, reapi.ExecutionStage.COMPLETED):
+        """Take note of a stage. Of an executor that tells none it is not known that an action waits."""
+        if stage == reapi.ExecutionStage.QUEUED and not self._queued:
+            self._queued = True
+            self._start(LONG, self._tell)
+        elif stage not in (reapi.ExecutionStage.QUEUED, reapi.ExecutionStage.CACHE_CHECK):
             self._until = None
             self._rest()
 
+    def _start(self, seconds: float, call: Callable[[], object]) -> None:
+        timer = threading.Timer(seconds, call)
+        timer.daemon = True
+        timer.start()
+        self._timers.append(timer)
+
     def _rest(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        self._queued = False
 
 
 def _metadata(operation: operations_pb2.Operation) -> reapi.ExecuteOperationMetadata:
