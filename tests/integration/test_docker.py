@@ -16,7 +16,7 @@ import docker
 import pytest
 import sklearn
 
-from dockerd import Engine
+from dockerd import Engine, engine
 from enginewright.daemon import load
 from registries import need, running
 from throwaway import PYPROJECT, Report, Workspace
@@ -148,7 +148,7 @@ def test_a_layer_that_was_damaged_on_disk_is_not_what_docker_gets(workspace: Wor
 
 
 def test_an_image_that_cannot_start_leaves_no_container(workspace: Workspace, dockerd: Engine) -> None:
-    done = workspace.doit("run-image", "images/x:image", code=3)
+    done = workspace.doit("run-image", "images/x:image", code=1)
     assert "no such file or directory" in done.stderr
     assert dockerd.containers() == []
 
@@ -229,7 +229,7 @@ def test_a_test_that_is_interrupted_leaves_no_container(tested: Workspace, docke
         wait_for(lambda: dockerd.containers() == [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_run_image_serves_until_it_is_interrupted(classifier: Workspace, dockerd: Engine, number: signal.Signals) -> None:
     run = classifier.start("run-image", "images/classifier:image", "--health", "/healthz", "--env=PORT=8000")
     assert run.stderr is not None
@@ -243,6 +243,53 @@ def test_run_image_serves_until_it_is_interrupted(classifier: Workspace, dockerd
     _, said = run.communicate()
     assert run.returncode == 130 and said.strip().endswith("interrupted")
     assert dockerd.containers() == []
+
+
+STUBBORN = """
+from enginewright import image
+
+image(name="i", base="images/middleware:middleware", cmd=["/opt/venv/bin/python", "-uc", "import time; print('begun'); time.sleep(600)"])
+"""
+
+
+def test_what_run_image_left_when_it_was_killed_goes_with_the_next(classifier: Workspace, dockerd: Engine) -> None:
+    classifier.write({"images/stubborn/BUILD.py": STUBBORN})
+    for _ in range(2):
+        run = classifier.start("run-image", "images/stubborn:i")
+        assert run.stdout is not None
+        assert run.stdout.readline() == "begun\n"
+        assert len(dockerd.containers()) == 1
+        run.kill()
+        run.wait()
+    run = classifier.start("run-image", "images/stubborn:i")
+    assert run.stdout is not None
+    assert run.stdout.readline() == "begun\n"
+    other = classifier.start("run-image", "images/stubborn:i")
+    assert other.stdout is not None
+    assert other.stdout.readline() == "begun\n"
+    assert len(dockerd.containers()) == 2, "what still runs is left alone"
+    began = time.monotonic()
+    for each in (run, other):
+        each.send_signal(signal.SIGINT)
+        time.sleep(1)
+        each.send_signal(signal.SIGINT)  # it does not stop by itself, and somebody is impatient
+        each.communicate()
+    assert dockerd.containers() == [] and time.monotonic() - began < 2 * 5 + 2
+
+
+def test_docker_that_goes_away_in_the_middle(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with (workspace.root / "images/x/low.txt").open("wb") as file:
+        file.truncate(1 << 30)
+    workspace.build()
+    with engine(tmp_path_factory.mktemp("own") / "engine") as own:
+        workspace.environment |= own.environment
+        process = int((own.folder / "pid").read_text())
+        loading = workspace.start("load", "--json", "images/x:image")
+        wait_for(lambda: list((own.folder / "data/tmp").glob("docker-import-*/*.tar")))
+        os.kill(process, signal.SIGKILL)
+        out, said = loading.communicate()
+    assert (loading.returncode, json.loads(out)) == (1, [])
+    assert re.fullmatch(rf"images/x:image: the connection to Docker \({own.host}\) broke: [A-Z][a-z ]+", said.splitlines()[-1]), said
 
 
 def test_a_container_that_ends_by_itself_has_shown_what_it_printed_and_its_exit_code_is_passed_on(

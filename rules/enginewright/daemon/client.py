@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from enginewright.errors import WorkspaceError
+from enginewright.errors import ActionError, WorkspaceError
 
 if TYPE_CHECKING:
     import docker
@@ -22,8 +22,8 @@ _TIMEOUT_SECONDS = 600
 def connect() -> Iterator[docker.DockerClient]:
     """The Engine of ``DOCKER_HOST`` or of the current `docker context`.
 
-    Raises WorkspaceError, saying what to do, where it is not running, or the user may not talk to it, and when it goes away or refuses
-    what it is asked meanwhile.
+    Raises WorkspaceError, saying what to do, where it is not running, or the user may not talk to it; and ActionError when it goes away
+    or refuses what it is asked meanwhile.
     """
     import docker
     import requests
@@ -38,9 +38,10 @@ def connect() -> Iterator[docker.DockerClient]:
     try:
         yield client
     except DockerException as error:
-        raise WorkspaceError(f"Docker ({host}): {getattr(error, 'explanation', None) or error}") from None
+        raise ActionError(f"Docker ({host}): {getattr(error, 'explanation', None) or error}") from None
     except requests.RequestException as error:
-        raise WorkspaceError(f"the connection to Docker ({host}) broke: {_innermost(error)}") from None
+        reason = _innermost(error)
+        raise ActionError(f"the connection to Docker ({host}) broke: {getattr(reason, 'strerror', None) or reason}") from None
     finally:
         client.close()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enginewright.errors import ActionError
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 _UNTIL = "dev.enginewright.until"
-"""The label of our containers: the time, in seconds since 1970, after which whoever started one must have been killed."""
+"""A label of our containers: the time, in seconds since 1970, after which whoever started one must have been killed."""
+_OWNER = "dev.enginewright.owner"
+"""The label of those that may run for ever: the process that started it, and on which machine that is."""
 _POLL_SECONDS = 0.1
 _LOG_LINES = 20
 _LARGEST_ANSWER = 1 << 24
@@ -34,18 +38,18 @@ def running(
 ) -> Iterator[Container]:
     """A running container of an image, by its id, whose ``ports`` (as ``8000/tcp``) are reachable on the loopback.
 
-    It is removed at the end, after ``grace_seconds`` to stop by itself; those that others left, who were killed, are removed first, once
-    the ``most_seconds`` are over that they could take (None: as long as anybody likes). ``published`` maps ports to those that they are to
-    have here: any free one, for the others.
+    It is removed at the end, after ``grace_seconds`` to stop by itself; those that others left, who were killed, are removed first: once
+    the ``most_seconds`` are over that they could take or, where that is None, once their process is gone. ``published`` maps ports to
+    those that they are to have here: any free one, for the others.
     """
     remove_left_over(client)
-    until = time.time() + most_seconds if most_seconds is not None else 2**62
+    label = {_OWNER: _process(os.getpid())} if most_seconds is None else {_UNTIL: str(int(time.time() + most_seconds))}
     bindings = {port: ("127.0.0.1", (published or {}).get(port)) for port in ports}
     # Who is interrupted while Docker makes it would not know what there is to remove.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     container = None
     try:
-        container = client.containers.create(image, detach=True, ports=bindings, environment=dict(env), labels={_UNTIL: str(int(until))})
+        container = client.containers.create(image, detach=True, ports=bindings, environment=dict(env), labels=label)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         container.start()
         yield container
@@ -59,18 +63,39 @@ def remove(container: Container, grace_seconds: int = 0) -> None:
     """Remove a container, running or not, with its volumes."""
     from docker.errors import APIError, NotFound
 
-    if grace_seconds:
-        with suppress(NotFound, APIError):
-            container.stop(timeout=grace_seconds)
-    with suppress(NotFound):
-        container.remove(force=True, v=True)
+    try:
+        if grace_seconds:
+            with suppress(NotFound, APIError):
+                container.stop(timeout=grace_seconds)
+    finally:  # who is interrupted again does not want to wait
+        with suppress(NotFound):
+            container.remove(force=True, v=True)
 
 
 def remove_left_over(client: docker.DockerClient) -> None:
-    """Remove our containers whose time is over."""
+    """Remove our containers whose time is over, or whose process on this machine is."""
     for container in client.containers.list(all=True, filters={"label": _UNTIL}, ignore_removed=True):
         if float(container.labels.get(_UNTIL, "0")) < time.time():
             remove(container)
+    for container in client.containers.list(all=True, filters={"label": _OWNER}, ignore_removed=True):
+        owner = container.labels.get(_OWNER, "")
+        machine, _, process = owner.rpartition(" pid ")
+        if machine == _machine() and owner != _process(int(process.partition(" ")[0])):
+            remove(container)
+
+
+def _machine() -> str:
+    """What tells this system, since it was started, from all others; and the namespace in which its processes have their numbers."""
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+
+
+def _process(number: int) -> str:
+    """A process of this machine, with the time of its start: numbers are used again. Another text once it is gone."""
+    try:
+        stat = Path(f"/proc/{number}/stat").read_text()
+    except OSError:
+        return ""
+    return f"{_machine()} pid {number} {stat.rpartition(')')[2].split()[19]}"  # proc(5), "starttime"
 
 
 def address(container: Container, port: str) -> tuple[str, int]:

@@ -53,21 +53,21 @@ class LoadCommand(Command):
         names = {label: names_of(label, params["tag"]) for label in layouts}
         done: list[dict[str, Any]] = []
         code = 0
-        with user_errors(), connect() as client:
-            if code := bring_up_to_date(layouts):
-                return code
-            for label, layout in layouts.items():
-                started = time.monotonic()
-                try:
+        label = next(iter(layouts))
+        try:
+            with user_errors(), connect() as client:
+                if code := bring_up_to_date(layouts):
+                    return code
+                for label, layout in layouts.items():
+                    started = time.monotonic()
                     loaded = load(client, layout, names[label])
-                except ActionError as error:
-                    print(f"{label}: {error}", file=sys.stderr)
-                    code = 1
-                    break
-                seconds = time.monotonic() - started
-                if not params["json"]:
-                    print(told(label, names[label], loaded, seconds))
-                done.append({"label": str(label), "names": names[label], **loaded._asdict(), "seconds": round(seconds, 3)})
+                    seconds = time.monotonic() - started
+                    if not params["json"]:
+                        print(told(label, names[label], loaded, seconds), flush=True)
+                    done.append({"label": str(label), "names": names[label], **loaded._asdict(), "seconds": round(seconds, 3)})
+        except ActionError as error:
+            print(f"{label}: {error}", file=sys.stderr)
+            code = 1
         if params["json"]:
             print(json.dumps(done, indent=1))
         return code

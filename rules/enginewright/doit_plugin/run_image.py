@@ -6,7 +6,8 @@ import os
 import re
 import signal
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import InvalidCommand
 
@@ -19,7 +20,11 @@ from enginewright.doit_plugin.load import layout_of, names_of
 from enginewright.doit_plugin.options import option
 from enginewright.doit_plugin.session import user_errors
 from enginewright.errors import ActionError
+from enginewright.graph.label import Label
 from enginewright.oci.layout import read_image
+
+if TYPE_CHECKING:
+    import docker
 
 _OPTIONS = (
     option(
@@ -55,7 +60,7 @@ class RunImageCommand(Command):
     doc_description = (
         "Runs a container of the image, says where its ports are reachable (on the loopback), shows its log, and removes it at the end,"
         " also after Ctrl-C. What it must answer is declared by image_test(). Exit codes: that of the container, 0 where it was stopped,"
-        " 1 where it was not healthy in time, 130 after Ctrl-C, 3 an error before anything ran."
+        " 1 where it could not be started or was not healthy in time, 130 after Ctrl-C, 3 an error before anything ran."
     )
     execute_tasks = True
     cmd_options = _OPTIONS
@@ -68,32 +73,40 @@ class RunImageCommand(Command):
         self.load_settings(params)
         label, layout = layout_of(args[0])
         names = names_of(label, [])
-        # Whoever ends this process ends the container with it.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with user_errors(), connect() as client:
-            if code := bring_up_to_date([label]):
-                return code
-            try:
-                image = load(client, layout, names).image
-                settings = read_image(layout).config.get("config") or {}
-                exposed = settings.get("ExposedPorts") or {}
-                ports = sorted({*published, *(port if "/" in port else f"{port}/tcp" for port in exposed)})
-                with running(client, image, ports, env, published=published, grace_seconds=_GRACE_SECONDS) as container:
-                    if ports or params["health"] or "Healthcheck" in settings:  # else it may have done its work and ended by now
-                        wait_until_healthy(container, _first(ports, params["health"]), params["health"], params["timeout"])
-                    for port in ports:
-                        host, number = address(container, port)
-                        print(f"{label}: {port} is {host}:{number}", file=sys.stderr, flush=True)
-                    for piece in container.logs(stream=True, follow=True):
-                        sys.stdout.buffer.write(piece)
-                        sys.stdout.buffer.flush()
-                    code = int(container.wait()["StatusCode"])
-                    if code and code not in _STOPPED:
-                        print(f"{label}: the container ended with exit code {code}", file=sys.stderr)
-                    return 0 if code in _STOPPED else code
-            except ActionError as error:
-                print(f"{label}: {error}", file=sys.stderr)
-                return 1
+        # Whoever ends this process, or closes its terminal, ends the container with it.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
+        try:
+            with user_errors(), connect() as client:
+                if code := bring_up_to_date([label]):
+                    return code
+                return _run(client, label, layout, names, published, env, params)
+        except ActionError as error:
+            print(f"{label}: {error}", file=sys.stderr)
+            return 1
+
+
+def _run(
+    client: docker.DockerClient, label: Label, layout: Path, names: list[str], published: dict[str, int], env: dict[str, str], params: Any
+) -> int:
+    """Load the image and run a container of it to its end; what the command is to return. Raises ActionError."""
+    image = load(client, layout, names).image
+    settings = read_image(layout).config.get("config") or {}
+    exposed = settings.get("ExposedPorts") or {}
+    ports = sorted({*published, *(port if "/" in port else f"{port}/tcp" for port in exposed)})
+    with running(client, image, ports, env, published=published, grace_seconds=_GRACE_SECONDS) as container:
+        if ports or params["health"] or "Healthcheck" in settings:  # else it may have done its work and ended by now
+            wait_until_healthy(container, _first(ports, params["health"]), params["health"], params["timeout"])
+        for port in ports:
+            host, number = address(container, port)
+            print(f"{label}: {port} is {host}:{number}", file=sys.stderr, flush=True)
+        for piece in container.logs(stream=True, follow=True):
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+        code = int(container.wait()["StatusCode"])
+        if code and code not in _STOPPED:
+            print(f"{label}: the container ended with exit code {code}", file=sys.stderr)
+        return 0 if code in _STOPPED else code
 
 
 def _first(ports: list[str], health: str) -> str:
