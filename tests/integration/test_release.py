@@ -23,6 +23,13 @@ provenance(name="provenance", subject=":image")
 scan(name="scan", image=":image", database="db/trivy.db")
 sign(name="signed", subject=":image", attestations=[":provenance", ":sbom"], key="file:release.pem")
 """
+INDEX = """
+from enginewright import image_index
+
+image_index(name="index", images=[":image"])
+provenance(name="origin", subject=":index")
+sign(name="index_signed", subject=":index", attestations=[":origin"], key="file:release.pem")
+"""
 PASSWORD = "a password of the tests"
 TARGETS = {f"models/x:{name}" for name in ("onnx", "system", "python", "model", "image", "sbom", "provenance")}
 
@@ -102,6 +109,18 @@ def test_a_release_and_its_check_elsewhere(workspace: Workspace, registry: Regis
     assert {label for label, status in differing["targets"].items() if status == "differs"} == {
         "models/x:python", IMAGE, "models/x:sbom", "models/x:provenance",
     }  # fmt: skip
+
+
+def test_an_index_is_released_with_what_is_said_of_its_images(workspace: Workspace, registry: Registry) -> None:
+    workspace.write({"models/x/BUILD.py": workspace.read("models/x/BUILD.py") + INDEX})
+    db, to = workspace.root / "models/x/db", f"{registry.host}/team/index:1.0"
+    write_database(db, openssl="CVE-2099-0001 HIGH 3.0.9-2")
+    assert "CVE-2099-0001" in workspace.doit("release", "models/x:index", "--to", to, code=1).stderr
+    write_database(db)
+    done = workspace.doit("release", "models/x:index", "--to", to)
+    assert "is released without" not in done.stderr
+    assert json.loads(workspace.read("release.json"))["targets"].keys() == TARGETS | {"models/x:index", "models/x:origin"}
+    assert "states  https://slsa.dev/provenance/v1" in workspace.doit("check-signature", to, "--key", "release.pub").stdout
 
 
 def test_a_class_that_is_found_is_no_difference(workspace: Workspace) -> None:

@@ -152,16 +152,17 @@ def _check_output(path: Path) -> None:
 
 
 def _about(build: Build, image: Label) -> _Release:
-    """The targets that are about an image."""
+    """The targets that are about an image; of an index, about its images too."""
     targets = build.graph.targets
+    images = {str(image), *(map(str, targets[image].deps) if targets[image].kind == "image_index" else ())}
     named = {label: target.attributes.get(_NAMED_BY.get(target.kind, "")) for label, target in targets.items()}
     # A scan() judges what its own first half has found in the image.
     about = [
         target
         for label, target in targets.items()
-        if target.kind in _KINDS and str(image) in (named[label], *(named[dep] for dep in target.deps if target.kind == "scan"))
+        if target.kind in _KINDS and images & {named[label], *(named[dep] for dep in target.deps if target.kind == "scan")}
     ]
-    signs = [each.label for each in about if each.kind == "sign"]
+    signs = [each.label for each in about if each.kind == "sign" and named[each.label] == str(image)]
     if len(signs) > 1:
         raise InvalidCommand(f"{image} is signed by {' and '.join(map(str, signs))}: one sign() can name an image that is released")
     return _Release(image, [each.label for each in about if each.kind != "sign"], signs[0] if signs else None)
