@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from enginewright.oci.layout import write_image
 from throwaway import DOIT, Workspace
 
 A, B, C, D = "models/x:a", "models/x:b", "models/x:c", "models/y:d"
@@ -82,3 +83,16 @@ def test_output_may_be_closed_from_the_start(workspace: Workspace, arguments: st
         ["sh", "-c", f'"$0" {arguments} >&- 2>&-', DOIT], cwd=workspace.root, env=workspace.environment, check=True, capture_output=True
     )
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["query", "--json", "*"], ["plan"], ["build", "--json"], ["inspect", "--json", "layout"], ["diff", "layout", "layout"]]
+)
+def test_a_disk_that_is_too_full_for_what_is_said(workspace: Workspace, arguments: list[str]) -> None:
+    write_image(workspace.root / "layout", {"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": []}}, [], {"x": "y" * 20_000})
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [DOIT, *arguments], cwd=workspace.root, env=workspace.environment, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (3, "ERROR: standard output: No space left on device"), done.stderr
+    assert "Traceback" not in done.stderr

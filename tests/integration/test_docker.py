@@ -252,6 +252,19 @@ image(name="i", base="images/middleware:middleware", cmd=["/opt/venv/bin/python"
 """
 
 
+def test_run_image_ends_when_nobody_reads_on(classifier: Workspace, dockerd: Engine) -> None:
+    classifier.write(
+        {"images/stubborn/BUILD.py": STUBBORN.replace("time.sleep(600)", "[print(n) or time.sleep(0.1) for n in range(6000)]")}
+    )
+    run = classifier.start("run-image", "images/stubborn:i")
+    assert run.stdout is not None
+    assert run.stdout.readline() == "begun\n"
+    run.stdout.close()
+    assert run.stderr is not None
+    assert "ERROR" not in run.stderr.read()
+    assert run.wait() == 0 and dockerd.containers() == []
+
+
 def test_what_run_image_left_when_it_was_killed_goes_with_the_next(classifier: Workspace, dockerd: Engine) -> None:
     classifier.write({"images/stubborn/BUILD.py": STUBBORN})
     for _ in range(2):

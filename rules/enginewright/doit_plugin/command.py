@@ -11,6 +11,7 @@ from doit.cmd_base import DoitCmdBase
 from doit.cmdparse import CmdParseError
 
 from enginewright.doit_plugin.loader import WorkspaceLoader
+from enginewright.doit_plugin.pipes import unwritten
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
@@ -41,9 +42,13 @@ class Command(DoitCmdBase):  # type: ignore[misc]  # doit has no type informatio
                 raise CmdParseError(f"{flag} {value}: expected a whole number")
             arguments += [flag] if takes is bool else [flag, value]
         try:
-            return int(super().parse_execute([*arguments, "--", *labels]))
+            code = int(super().parse_execute([*arguments, "--", *labels]))
         except KeyboardInterrupt:
-            return interrupted()
+            code = interrupted()
+        if reason := unwritten():
+            print(f"ERROR: standard output: {reason}", file=sys.stderr)
+            return 3
+        return code
 
     def load_settings(self, params: Any) -> None:
         """Load dodo.py, and give the options what it sets. Raises doit's InvalidDodoFile."""

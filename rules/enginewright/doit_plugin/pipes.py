@@ -1,39 +1,51 @@
-"""Output that nobody reads: pipes whose reader may be gone, as after ``| head``, and what was closed from the start."""
+"""Output that cannot be written: pipes whose reader may be gone, as after ``| head``, what was closed from the start, a full disk."""
 
 from __future__ import annotations
 
 import io
 import os
-import stat
 import sys
 from typing import TextIO
 
 
 def outlive_readers() -> None:
-    """Let what is written to standard output and error go to nowhere once nobody reads it, instead of failing.
+    """Let what is written to standard output and error go to nowhere once nobody reads it, or there is no room for it, instead of failing.
 
     A build then goes on to its end, and a command that only looks ends in peace.
     """
     sys.stdout, sys.stderr = _outliving(sys.stdout), _outliving(sys.stderr)
 
 
+def unwritten() -> str:
+    """Why standard output has not got all that was written to it, for another reason than that nobody reads it; empty when it has."""
+    sys.stdout.flush()
+    return getattr(sys.stdout, "trouble", "")
+
+
 class _Outliving(io.TextIOWrapper):
-    """Text for a pipe. This is no `io.RawIOBase`: a Ctrl-C between the write of such a one and its return has all written twice."""
+    """Text for a pipe or a file. ``trouble`` is what kept it from being written, in words.
+
+    This is no `io.RawIOBase`: a Ctrl-C between the write of such a one and its return has all written twice.
+    """
+
+    trouble = ""
 
     def write(self, text: str, /) -> int:
         try:
             return super().write(text)
-        except BrokenPipeError:
-            self._give_up()
+        except OSError as error:
+            self._give_up(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             super().flush()
-        except BrokenPipeError:
-            self._give_up()
+        except OSError as error:
+            self._give_up(error)
 
-    def _give_up(self) -> None:
+    def _give_up(self, error: OSError) -> None:
+        if not isinstance(error, BrokenPipeError):
+            self.trouble = error.strerror or str(error)
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
         os.close(nowhere)
@@ -45,10 +57,9 @@ def _outliving(stream: TextIO | None) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     try:
-        kind = os.fstat(stream.fileno()).st_mode
+        if os.isatty(stream.fileno()):
+            return stream
     except OSError:
-        return stream
-    if not stat.S_ISFIFO(kind) and not stat.S_ISSOCK(kind):
         return stream
     stream.flush()
     pipe = open(stream.fileno(), "wb", closefd=False)

@@ -100,9 +100,12 @@ def _run(
         for port in ports:
             host, number = address(container, port)
             print(f"{label}: {port} is {host}:{number}", file=sys.stderr, flush=True)
-        for piece in container.logs(stream=True, follow=True):
-            sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
+        try:
+            for piece in container.logs(stream=True, follow=True):
+                sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.flush()
+        except BrokenPipeError:  # as after `| head`
+            return 0
         code = int(container.wait()["StatusCode"])
         if code and code not in _STOPPED:
             print(f"{label}: the container ended with exit code {code}", file=sys.stderr)
