@@ -174,6 +174,23 @@ def test_an_engine_without_its_sidecar(workspace: Workspace) -> None:
     assert workspace.refuse("inspect", ENGINE) == f"{ENGINE}: engine_sm_80.json, its sidecar, is not beside it"
 
 
+def test_an_image_that_lacks_a_layer(workspace: Workspace, tmp_path: Path) -> None:
+    layout = tmp_path / "layout"
+    shutil.copytree(workspace.root / "build/models/x/image", layout)
+    facts = json.loads(workspace.doit("inspect", str(layout), "--json").stdout)
+    lost = facts["layers"][0]["digest"]
+    (layout / "blobs/sha256" / lost.removeprefix("sha256:")).unlink()
+    assert f"  whole      no: {layout} lacks the blob {lost}, and does not say" in workspace.doit("inspect", str(layout)).stdout
+    facts = json.loads(workspace.doit("inspect", str(layout), "--json").stdout)
+    assert facts["layers"][0]["from"] == "" and facts["layers"][0]["damage"]
+
+
+@pytest.mark.parametrize("content", [b"text\n", b"\x08\x0a"])
+def test_what_reads_as_a_model_and_has_nothing_of_one(workspace: Workspace, content: bytes) -> None:
+    (workspace.root / "text.onnx").write_bytes(content)
+    assert workspace.refuse("inspect", "text.onnx").startswith("text.onnx is not an ONNX model")
+
+
 def test_what_is_no_onnx_model(workspace: Workspace) -> None:
     workspace.write({"text.onnx": "This is no model.\n"})
     assert workspace.refuse("inspect", "text.onnx").startswith("text.onnx is not an ONNX model, or a truncated one")

@@ -59,8 +59,9 @@ def of_layer(blob: Path, descriptor: Path) -> Facts:
 
 def _of_layer_in(opened: Opened, layer: Layer, made_by: str, fetch: bool) -> Facts:
     here = opened.here(layer.descriptor)
-    provenance = {"created_by": made_by, "from": "" if here else opened.image.source or opened.where}
-    return _of_layer(layer, provenance, (lambda: opened.list(layer)) if here or fetch else None)
+    provenance = {"created_by": made_by, "from": "" if here else opened.elsewhere}
+    # One that nobody is known to have is missed, and is not just elsewhere.
+    return _of_layer(layer, provenance, (lambda: opened.list(layer)) if here or fetch or not opened.elsewhere else None)
 
 
 def _of_layer(layer: Layer, provenance: Facts, listing: Callable[[], Listing] | None) -> Facts:

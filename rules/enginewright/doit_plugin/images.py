@@ -27,10 +27,12 @@ REGISTRY_OPTIONS = (OPT_PLATFORM, OPT_PLAIN_HTTP, OPT_CA)
 
 
 class Opened(NamedTuple):
-    """An image that can be read. ``where`` names its layout or repository; ``here`` says whether a blob is on this machine."""
+    """An image that can be read. ``where`` names its layout or repository; ``elsewhere`` the image in a registry that has what is not
+    here, if one is known; ``here`` says whether a blob is on this machine."""
 
     image: Image
     where: str
+    elsewhere: str
     here: Callable[[Descriptor], bool]
     stream: Callable[[Descriptor], io.RawIOBase]
 
@@ -67,7 +69,10 @@ def open_layout(layout: Path, params: Mapping[str, Any]) -> list[Opened]:
         # Without one, a client is made only where it is needed.
         return open_blob(layout, blob, None if blob_path(layout, blob.digest).exists() else _client(params))
 
-    return [Opened(image, str(layout), lambda blob: blob_path(layout, blob.digest).exists(), stream) for image in read_images(layout)]
+    def here(blob: Descriptor) -> bool:
+        return blob_path(layout, blob.digest).exists()
+
+    return [Opened(image, str(layout), image.source, here, stream) for image in read_images(layout)]
 
 
 def open_reference(text: str, params: Mapping[str, Any]) -> Opened:
@@ -89,7 +94,7 @@ def open_reference(text: str, params: Mapping[str, Any]) -> Opened:
         image = parse_image(found.descriptor.to_json(), read)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ActionError(f"{text} is not an image ({error})") from None
-    return Opened(image, str(reference), lambda blob: False, repository.open_blob)
+    return Opened(image, str(reference), image.source or str(reference), lambda blob: False, repository.open_blob)
 
 
 def open_one(text: str, params: Mapping[str, Any]) -> Opened:

@@ -37,7 +37,7 @@ class InspectCommand(Command):
         "Prints what the sidecar of an engine says, whether the engine file is the one that it describes, and whether this machine"
         " could run it; where it can, also the engine's layers. Of an ONNX model it prints inputs, outputs, operators and sizes, of an"
         " image its configuration and its layers, what is in each, and which target made it. A file need not be in a workspace; the"
-        " sidecar of an engine lies beside it, under the same name with .json."
+        " sidecar of an engine lies beside it, under the same name with .json. Exit codes: 0 it is described, whole or not; 3 an error."
     )
     cmd_options = (_OPT_FETCH, *REGISTRY_OPTIONS, OPT_JSON)
 

@@ -44,11 +44,14 @@ def parse_model(path: Path) -> onnx.ModelProto:
     if content[8:9] == b"{":
         raise ActionError(f"{path.name} is a safetensors file, not an ONNX model. Export it first: onnx_model(name=..., checkpoint=...)")
     try:
-        return onnx.load_model_from_string(content)
+        model = onnx.load_model_from_string(content)
     except DecodeError:
         raise ActionError(
             f"{path.name} is not an ONNX model, or a truncated one: it does not parse. Build it again, or fetch it again"
         ) from None
+    if not model.graph.output:  # some texts parse, too
+        raise ActionError(f"{path.name} is not an ONNX model: it has no outputs. Build it again, or fetch it again")
+    return model
 
 
 def check_model(model: onnx.ModelProto, name: str) -> None:
