@@ -313,6 +313,10 @@ def test_mistakes(workspace: Workspace, to: str) -> None:
     assert "is a private key, and signatures are checked with the public one" in workspace.refuse(
         "check-signature", f"{to}:1", "--key", "release.pem"
     )
+    assert workspace.refuse("check-signature", "models/x:image", "--key", "release.pub") == (
+        "models/x:image is a target here: say with --at REGISTRY/NAME where its image is"
+    )
+    assert "models/x is no label" in workspace.refuse("check-signature", "models/x", "--at", to, "--key", "release.pub")
     done = workspace.doit("sign", "models/x:signed", "--to", to, code=1)
     assert "push it first" in done.stderr
     workspace.write({"models/x/BUILD.py": BUILD.replace("file:release.pem", r"file:release\0.pem")})

@@ -16,6 +16,7 @@ from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.sign import reference_of
 from enginewright.doit_plugin.transfers import OPT_CA, OPT_PLAIN_HTTP, read_ca
 from enginewright.errors import ActionError
+from enginewright.workspace.packages import BUILD_FILE
 
 _OPT_KEY = option("key", "", "the public key, a PEM file")
 _OPT_AT = option("at", "", "of a label: where its image was pushed, REGISTRY/NAME")
@@ -51,6 +52,8 @@ class CheckSignatureCommand(Command):
         digest = ""
         if params["at"]:
             digest = self._built(args[0], params)
+        elif ":" in args[0] and Path(args[0].removeprefix("//").rpartition(":")[0], BUILD_FILE).exists():
+            raise InvalidCommand(f"{args[0]} is a target here: say with --at REGISTRY/NAME where its image is")
         reference = reference_of(params["at"] or args[0])
         try:
             with user_errors():
@@ -84,6 +87,8 @@ class CheckSignatureCommand(Command):
         from enginewright.attest.statement import image_digest
 
         self.loader.setup(params)
+        if ":" not in text:
+            raise InvalidCommand(f"{text} is no label: name one image, as images/minilm:image")
         ((label, layout),) = outputs_of([text], ("layout",), "image: name an image(), or a reference without --at").items()
         if not Path(layout, "index.json").exists():
             raise InvalidCommand(f"{layout} does not exist: doit build {label}")
