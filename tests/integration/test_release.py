@@ -169,8 +169,9 @@ def test_what_keeps_a_release_from_happening(workspace: Workspace, registry: Reg
     chance = 'from enginewright import python_action\npython_action(name="c", function="c.py:c", outputs={"c": "c.txt"})\n'
     workspace.write({"models/x/BUILD.py": chance + build.replace('"/models/": ":onnx"', '"/models/": ":onnx", "/c": ":c"')})
     workspace.write({"models/x/c.py": "import os\n\ndef c(inputs, outputs, params):\n    outputs['c'].write_text(os.urandom(8).hex())\n"})
-    done = workspace.doit("release", IMAGE, "--to", to, code=1)
-    assert "ERROR: models/x:c is none when it is built again, and numerical is asked for" in done.stderr and nothing_is_there()
+    for _ in range(2):  # the second time, that is known
+        done = workspace.doit("release", IMAGE, "--to", to, code=1)
+        assert "ERROR: models/x:c is none when it is built again, and numerical is asked for" in done.stderr and nothing_is_there()
 
 
 def test_mistakes(workspace: Workspace) -> None:

@@ -194,8 +194,8 @@ def _built_and_verified(release: _Release, lock: Lock, params: Any, again: bool)
     done = verify_selection([str(release.image)], params["num_process"], True, sys.stderr, pins_of(lock), again)
     print(summary_of(done, time.monotonic() - started), file=sys.stderr)
     least = params["require"]
-    for label in done.below(least):
-        print(f"ERROR: {label} is {done.found[label].reproducible} when it is built again, and {least} is asked for", file=sys.stderr)
+    for label, found in done.below(least).items():
+        print(f"ERROR: {label} is {found} when it is built again, and {least} is asked for: pin its bytes with doit lock", file=sys.stderr)
     if done.failed or done.below(least):
         return 1
     return bring_up_to_date([*release.statements, *filter(None, [release.sign])], **options) if release.statements or release.sign else 0

@@ -52,17 +52,18 @@ OPT_REQUIRE = option(
 class Verification:
     """What came of verifying a selection: by label what was found, why something failed, and why something was left out.
 
-    ``before`` is how many were left out because they had been verified before.
+    ``before`` are the classes of what was left out because it had been verified before.
     """
 
     found: dict[Label, Verified] = field(default_factory=dict)
     failed: dict[Label, str] = field(default_factory=dict)
     skipped: dict[Label, str] = field(default_factory=dict)
-    before: int = 0
+    before: dict[Label, str] = field(default_factory=dict)
 
-    def below(self, least: str) -> list[Label]:
-        """The targets whose class is worse than ``least``."""
-        return [label for label, each in self.found.items() if CLASSES.index(each.reproducible) > CLASSES.index(least)]
+    def below(self, least: str) -> dict[Label, str]:
+        """The targets whose class is worse than ``least``, and that class."""
+        classes = {**self.before, **{label: each.reproducible for label, each in self.found.items()}}
+        return {label: each for label, each in classes.items() if CLASSES.index(each) > CLASSES.index(least)}
 
 
 class VerifyCommand(Command):
@@ -131,8 +132,9 @@ def verify_selection(
                     raise InvalidCommand(f"{label} {done.skipped[label]}")
             waiting = [label for label in actions if label not in done.skipped]
             if not again:
-                unknown = [label for label in waiting if not build.reproducibilities.get(build.last_key(label))]
-                waiting, done.before = unknown, len(waiting) - len(unknown)
+                known = {label: build.reproducibilities.get(build.last_key(label)) for label in waiting}
+                done.before = {label: each.reproducible for label, each in known.items() if each}
+                waiting = [label for label in waiting if label not in done.before]
             with user_errors():  # of the store: what an action runs into is its failure
                 _verify_all(build, waiting, processes, done, out)
         finally:
@@ -213,7 +215,7 @@ def summary_of(done: Verification, seconds: float) -> str:
     """The last line of a verification."""
     counts = Counter(each.reproducible for each in done.found.values())
     classes = ", ".join(f"{each} {counts[each]}" for each in CLASSES)
-    before = f", verified before {done.before}" if done.before else ""
+    before = f", verified before {len(done.before)}" if done.before else ""
     return f"{classes}, failed {len(done.failed)}, skipped {len(done.skipped)}{before} in {seconds:.1f} s"
 
 
