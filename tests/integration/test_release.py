@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,10 @@ def test_a_release_and_its_check_elsewhere(workspace: Workspace, registry: Regis
     assert {each.split()[0] for each in registry.requests()[asked:]} <= {"GET", "HEAD"}
     assert json.loads(workspace.doit("release", IMAGE, "--to", to, "--json").stdout)["sent"] == 0
 
-    # From another clone, with nothing but the files of the repository.
+    # From another clone, with nothing but the files of the repository: neither the key nor the database of vulnerabilities is among them.
     clone = workspace.clone(tmp_path / "clone", tmp_path / "another store")
+    (clone.root / "release.pem").unlink()
+    shutil.rmtree(clone.root / "models/x/db")
     checked = clone.doit("release", "--check", "release.json")
     assert checked.stdout.splitlines()[-2:] == [
         "identical 7, differs 0, missing 0, new 0",

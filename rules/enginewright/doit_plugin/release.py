@@ -49,10 +49,11 @@ _OPT_CHECK = option("check", "", "release nothing: build what this release.json 
 
 @dataclass(frozen=True)
 class _Release:
-    """What belongs together: the image, the scans and statements that are about it, and its sign() target, if there is one."""
+    """What belongs together: the image, the statements and the scans that are about it, and its sign() target, if there is one."""
 
     image: Label
     statements: Sequence[Label]
+    scans: Sequence[Label]
     sign: Label | None
 
 
@@ -165,12 +166,13 @@ def _about(build: Build, image: Label) -> _Release:
     signs = [each.label for each in about if each.kind == "sign" and named[each.label] == str(image)]
     if len(signs) > 1:
         raise InvalidCommand(f"{image} is signed by {' and '.join(map(str, signs))}: one sign() can name an image that is released")
-    return _Release(image, [each.label for each in about if each.kind != "sign"], signs[0] if signs else None)
+    scans = [each.label for each in about if each.kind == "scan"]
+    return _Release(image, [each.label for each in about if each.kind not in ("scan", "sign")], scans, signs[0] if signs else None)
 
 
 def _missing(release: _Release) -> Iterator[str]:
     graph = open_build(Path.cwd(), look_only=True).graph
-    kinds = {graph.targets[label].kind for label in release.statements} | ({"sign"} if release.sign else set())
+    kinds = {graph.targets[label].kind for label in (*release.statements, *release.scans, *filter(None, [release.sign]))}
     return (kind for kind in _KINDS if kind not in kinds)
 
 
@@ -198,7 +200,9 @@ def _built_and_verified(release: _Release, lock: Lock, params: Any, again: bool)
         print(f"ERROR: {label} is {found} when it is built again, and {least} is asked for: pin its bytes with doit lock", file=sys.stderr)
     if done.failed or done.below(least):
         return 1
-    return bring_up_to_date([*release.statements, *filter(None, [release.sign])], **options) if release.statements or release.sign else 0
+    # What a scan finds is another thing each day, and no part of what was released.
+    more = [*release.statements, *(() if again else release.scans), *filter(None, [release.sign])]
+    return bring_up_to_date(more, **options) if more else 0
 
 
 def _statements(release: _Release) -> Sequence[bytes]:
@@ -210,10 +214,10 @@ def _statements(release: _Release) -> Sequence[bytes]:
 
 
 def _targets(root: Path, release: _Release, lock: Lock) -> dict[str, Any]:
-    """What the record says of everything but the scans: what they find is another thing each day."""
+    """What the record says of everything but the scans."""
     build = open_build(root, look_only=True)
-    labels = [label for label in (release.image, *release.statements) if build.graph.targets[label].kind != "scan"]
-    return record.targets_of(root, read_settings(root).store, build, build.graph.closure(labels), lock)
+    labels = build.graph.closure([release.image, *release.statements])
+    return record.targets_of(root, read_settings(root).store, build, labels, lock)
 
 
 def _check(params: Any) -> int:
