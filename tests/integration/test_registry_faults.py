@@ -104,6 +104,17 @@ def test_a_proxy_to_which_blobs_are_too_large(registry: Registry, monkeypatch: p
         assert uploads(proxy)[-3:] == ["PATCH", "PATCH", "PUT"]
 
 
+def test_a_registry_that_takes_no_parts(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a connection broke for another reason than the size of the blob, it is sent whole again."""
+    monkeypatch.setattr(upload, "_PART", 4 * MIB)
+    with proxied(registry.host, [Fault("PUT", "uploads", sent=0), Fault("PATCH", "uploads", says=Says(405), times=9)]) as proxy:
+        put(proxy.host, 9 * MIB)
+        assert uploads(proxy)[-3:] == ["PATCH", "POST", "PUT"]
+    faults = [Fault("PUT", "uploads", says=Says(413), times=9), Fault("PATCH", "uploads", says=Says(405), times=9)]
+    with proxied(registry.host, faults) as proxy, pytest.raises(RegistryError, match="with 413: that, or a proxy before it"):
+        put(proxy.host, 9 * MIB)
+
+
 def test_an_empty_blob_and_one_byte(registry: Registry) -> None:
     put(registry.host, 0)
     put(registry.host, 1)

@@ -25,6 +25,10 @@ _LOST = frozenset({404, 416})
 """Answers by which a registry says that it has no such session, or has it at another offset."""
 
 
+_NO_PARTS = frozenset({400, 405, 415, 501})
+"""Answers to a part that may mean that this registry takes none."""
+
+
 class Upload:
     """One blob on its way into a repository. ``source`` opens it at an offset; ``sent`` is told how far it got."""
 
@@ -35,6 +39,7 @@ class Upload:
         self._sent = sent
         self._backoff = repository.client.backoff()
         self._part = blob.size
+        self._parts_refused = False
         self._bytes = 0
         self._at = 0
         self._furthest = 0
@@ -50,7 +55,7 @@ class Upload:
             except Transient as problem:
                 self._backoff.wait(problem)
                 location, reached = self._backoff.retry(lambda at=location: self._where(at))  # type: ignore[misc]
-                if not self._got_to(reached):  # a proxy that does not like the size may just hang up
+                if not self._got_to(reached) and not self._parts_refused:  # a proxy that does not like the size may just hang up
                     self._part = min(self._part, _PART)
                 offset = reached
         self._sent(self._blob.size)
@@ -91,8 +96,11 @@ class Upload:
             return None, self._blob.size
         if not last and answer.status == 202:
             return self._location(answer), offset + size
-        if answer.status == 413 and size > _PART:
+        if answer.status == 413 and size > _PART and not self._parts_refused:
             self._part = _PART
+            return self._start(), 0
+        if not last and answer.status in _NO_PARTS and not self._parts_refused:
+            self._part, self._parts_refused = self._blob.size, True
             return self._start(), 0
         if answer.status in _LOST:
             raise Transient(f"{self._repository.registry} lost the upload of {self._blob.digest} ({answer.status})", answer.status)
