@@ -209,6 +209,8 @@ def test_a_name_that_would_delete_a_file_below(tmp_path: Path) -> None:
     (tmp_path / ".wh.motd").touch()
     with pytest.raises(ActionError, match=r"/etc/\.wh\.motd.*rename it"):
         write_tar(tmp_path / "layer.tar", {"etc/.wh.motd": tmp_path / ".wh.motd"})
+    with pytest.raises(ActionError, match=r"/\.wh\.etc/motd: a name that starts with \.wh\. deletes a file"):
+        write_tar(tmp_path / "other.tar", {".wh.etc/motd": tmp_path / ".wh.motd"})
 
 
 def test_neither_file_nor_folder(tmp_path: Path) -> None:

@@ -131,7 +131,23 @@ def test_created_is_a_parameter(tmp_path: Path) -> None:
         ({"layers": [":low"], "workdir": "app"}, "workdir: expected an absolute path"),
         ({"layers": [":low"], "exposed_ports": ["http"]}, "exposed_ports: 'http' is not a port"),
         ({"layers": [":low"], "exposed_ports": ["65536"]}, "exposed_ports: '65536' is not a port"),
+        ({"layers": [":low"], "workdir": "/app/../.."}, "workdir: expected an absolute path in the image, with no '.' or '..'"),
         ({"layers": [":low"], "stop_signal": "TERM"}, "stop_signal: 'TERM' is not a signal"),
+        ({"layers": [":low"], "stop_signal": "SIGTREM"}, "stop_signal: 'SIGTREM' is not a signal"),
+        ({"layers": [":low"], "stop_signal": "65"}, "stop_signal: '65' is not a signal"),
+        ({"layers": [":low"], "user": "web app"}, "user: 'web app' is no user"),
+        ({"layers": [":low"], "user": "1:2:3"}, "user: '1:2:3' is no user"),
+        ({"layers": [":low"], "user": "-1"}, "user: '-1' is no user"),
+        ({"layers": [":low"], "user": "1000:"}, "user: '1000:' is no user"),
+        ({"layers": [":low"], "labels": {"": "x"}}, "labels: one has no name"),
+        ({"layers": [":low"], "annotations": {"": "x"}}, "annotations: one has no name"),
+        (
+            {"base": ":b", "annotations": {"org.opencontainers.image.base.name": "x/y"}},
+            "annotations: org.opencontainers.image.base.name is",
+        ),
+        ({"layers": [":low"], "env": {"A": "x\0"}}, "env: has a NUL in it"),
+        ({"layers": [":low"], "cmd": ["x\0"]}, "cmd: has a NUL in it"),
+        ({"layers": [":low"], "entrypoint": ["x\0"]}, "entrypoint: has a NUL in it"),
         ({"layers": [":low"], "architecture": "x86_64"}, "architecture: expected 'amd64' or 'arm64'"),
         ({}, "layers: is empty: an image needs a base or at least one layer"),
         ({"base": "debian"}, "base: "),
@@ -140,6 +156,19 @@ def test_created_is_a_parameter(tmp_path: Path) -> None:
 def test_refused(attributes: Any, message: str) -> None:
     with pytest.raises(DeclarationError, match=rf"^images/app/BUILD.py:\d+: image\(name='app'\): {message}"):
         image(name="app", **attributes)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        *({"stop_signal": each} for each in ("SIGTERM", "SIGRTMIN+3", "SIGRTMAX-14", "9", "64")),
+        *({"user": each} for each in ("0", "web-app", "1000:1000", "www:www-data")),
+        {"workdir": "/"},
+        {"workdir": "/app/"},
+    ],
+)
+def test_taken(attributes: Any) -> None:
+    image(name="app", layers=[":low"], **attributes)
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def check_name(name: str) -> None:
     parts = name.split("/")
     if {"", ".", ".."} & set(parts) or "\0" in name:
         raise ActionError(f"{name!r} cannot be the name of a file in a layer: no '.', '..', '//' or NUL")
-    if parts[-1].startswith(WHITEOUT):
+    if any(part.startswith(WHITEOUT) for part in parts):
         raise ActionError(f"/{name}: a name that starts with {WHITEOUT} deletes a file in a layer: rename it")
     encoded = os.fsencode(name)
     if len(encoded) > LONGEST_PATH or any(len(part) > LONGEST_NAME for part in encoded.split(b"/")):

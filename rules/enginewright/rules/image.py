@@ -20,7 +20,12 @@ from enginewright.oci.layout import blob_path, read_image, write_image
 from enginewright.oci.media import BASE_DIGEST, BASE_NAME, LAYERS
 
 _PORT = re.compile(r"([1-9][0-9]{0,4})(/tcp|/udp)?")
-_SIGNAL = re.compile(r"SIG[A-Z0-9]+([+-][0-9]+)?|[0-9]+")
+_USER = re.compile(r"[^\s:-][^\s:]*(:[^\s:-][^\s:]*)?")
+_SIGNAL = re.compile(
+    "SIG(ABRT|ALRM|BUS|CHLD|CONT|FPE|HUP|ILL|INT|IO|KILL|PIPE|POLL|PROF|PWR|QUIT|SEGV|STKFLT|STOP|SYS|TERM|TRAP|TSTP|TTIN|TTOU|URG|USR1|USR2"
+    r"|VTALRM|WINCH|XCPU|XFSZ|RTMIN(\+([1-9]|1[0-5]))?|RTMAX(-([1-9]|1[0-4]))?)|[1-9]|[1-5][0-9]|6[0-4]"
+)
+"""Those of Linux, signal(7)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +66,27 @@ class Image(Rule):
         for name in self.env:
             if not name or "=" in name:
                 raise AttributeProblem("env", f"{name!r} cannot name a variable: it is empty or has a '='")
-        if self.workdir and not self.workdir.startswith("/"):
-            raise AttributeProblem("workdir", f"expected an absolute path in the image, got {self.workdir!r}")
+        if self.workdir and (not self.workdir.startswith("/") or {".", ".."} & set(self.workdir.split("/"))):
+            raise AttributeProblem("workdir", f"expected an absolute path in the image, with no '.' or '..', got {self.workdir!r}")
+        if self.user and not _USER.fullmatch(self.user):
+            raise AttributeProblem("user", f"{self.user!r} is no user: write 'NAME', '1000', or either with a group, as '1000:1000'")
         for port in self.exposed_ports:
             match = _PORT.fullmatch(port)
             if not match or int(match[1]) > 65535:
                 raise AttributeProblem("exposed_ports", f"{port!r} is not a port: write '8000', '8000/tcp' or '8000/udp' (1 to 65535)")
         if self.stop_signal and not _SIGNAL.fullmatch(self.stop_signal):
             raise AttributeProblem("stop_signal", f"{self.stop_signal!r} is not a signal: write its name, as 'SIGTERM', or its number")
+        if "" in self.labels:
+            raise AttributeProblem("labels", "one has no name")
+        check_annotations(self.annotations)
+        if self.base is not None and BASE_NAME in self.annotations:
+            raise AttributeProblem("annotations", f"{BASE_NAME} is made of the base: it says where layers are that are not here")
+        for attribute, texts in (
+            ("entrypoint", self.entrypoint or ()), ("cmd", self.cmd or ()), ("env", [*self.env, *self.env.values()]),
+            ("workdir", [self.workdir]),
+        ):  # fmt: skip
+            if any("\0" in text for text in texts):
+                raise AttributeProblem(attribute, "has a NUL in it, which no process can be given")
 
     def action(self, context: Context) -> Action:
         numbered = list(enumerate(self.layers))
@@ -104,6 +122,12 @@ class Image(Rule):
         return {name: value for name, value in declared.items() if value} | {
             name: value for name, value in commands.items() if value is not None
         }
+
+
+def check_annotations(annotations: Mapping[str, str]) -> None:
+    """Raise AttributeProblem for what annotations cannot be (annotations.md, "Rules")."""
+    if "" in annotations:
+        raise AttributeProblem("annotations", "one has no name")
 
 
 image = declaration(Image)

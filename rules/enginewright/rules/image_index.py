@@ -12,6 +12,7 @@ from enginewright.graph.attributes import AttributeProblem, Needs
 from enginewright.graph.label import Label
 from enginewright.graph.rule import Context, Rule, declaration
 from enginewright.oci.layout import write_index
+from enginewright.rules.image import check_annotations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class ImageIndex(Rule):
         for image in self.images:
             if self.images.count(image) > 1:
                 raise AttributeProblem("images", f"{image} is listed twice")
+        check_annotations(self.annotations)
 
     def action(self, context: Context) -> Action:
         return Action(

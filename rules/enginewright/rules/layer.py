@@ -118,6 +118,11 @@ def _check_paths(attribute: str, paths: Iterable[str], may_end_with_slash: bool)
     for path in paths:
         if path != "/" and not is_image_path(path.removesuffix("/")):
             raise AttributeProblem(attribute, f"{path!r} is not a path in the image: write it absolute, with no '.', '..' or '//'")
+        if any(part.startswith(WHITEOUT) for part in path.split("/")):
+            hint = ": leave it out here" if attribute == "deletes" else ": what the layer deletes is listed in deletes"
+            raise AttributeProblem(attribute, f"{path!r}: a name that starts with {WHITEOUT} would delete a file below the layer{hint}")
+        if path == "/" and attribute == "folders":
+            raise AttributeProblem(attribute, "'/' is in every image")
         if path.endswith("/") and not may_end_with_slash:
             raise AttributeProblem(attribute, f"{path!r} is a folder: write it without '/' at its end")
         room = LONGEST_NAME - len(WHITEOUT) * (attribute == "deletes")

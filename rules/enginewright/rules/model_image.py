@@ -11,7 +11,7 @@ from enginewright.graph.label import Label
 from enginewright.graph.rule import Lookup, Rule, declaration
 from enginewright.rules.engine import engines_by_arch
 from enginewright.rules.engine_manifest import EngineManifest
-from enginewright.rules.image import Image
+from enginewright.rules.image import Image, check_annotations
 from enginewright.rules.image_index import ImageIndex
 from enginewright.rules.layer import FilesLayer
 from enginewright.rules.layering import check_compression, is_image_path
@@ -45,6 +45,7 @@ class ModelImage(Rule):
         if self.folder and not is_image_path(self.folder):
             raise AttributeProblem("folder", f"expected an absolute path in the image, as '/models/minilm', got {self.folder!r}")
         check_compression(self.compression)
+        check_annotations(self.annotations)
 
     def expand(self, package: str, lookup: Lookup) -> Iterator[Rule]:
         engines = engines_by_arch(self.engines, lookup)
