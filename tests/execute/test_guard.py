@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from enginewright.execute.guard import Violation
 from enginewright.execute.isolation import NAMESPACE
 from enginewright.store.digest import Stat
 from sandboxed import Sandbox
@@ -58,6 +59,13 @@ def test_a_violation_counts_even_if_the_code_catches_it(sandbox: Sandbox) -> Non
     problem = "reads models/x/labels.txt, which is not among its declared inputs: add 'labels.txt' to srcs"
     assert sandbox.problem("read_and_swallow", path="models/x/labels.txt") == problem
     assert sandbox.log.read_text() == f"never mind: {problem}\n"
+
+
+def test_a_violation_keeps_its_message_when_the_library_adds_a_file_to_it() -> None:
+    """As shutil.rmtree does from Python 3.13 on."""
+    error = Violation("reads a.txt")
+    error.filename = "/x"
+    assert str(error) == "reads a.txt"
 
 
 def test_no_way_of_reading_an_undeclared_file_is_missed(sandbox: Sandbox) -> None:

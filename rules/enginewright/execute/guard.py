@@ -42,6 +42,10 @@ class Policy:
 class Violation(PermissionError):
     """Something the action did not declare. The message names it and says what to add."""
 
+    def __str__(self) -> str:
+        """The message, though the library has added the name of a file, as `shutil.rmtree` does from Python 3.13 on."""
+        return str(self.args[0])
+
 
 def install(policy: Policy, workspace: int) -> list[str]:
     """Enforce ``policy`` on this process from now on. Returns the list to which each violation's message is added.
