@@ -133,7 +133,10 @@ def _password(uri: str, environment: Mapping[str, str]) -> bytes:
         return os.fsencode(environment[PASSWORD])
     if not sys.stdin.isatty():
         raise WorkspaceError(f"key: {uri} has a password: set {PASSWORD}")
-    return getpass.getpass(f"password of {uri}: ").encode()
+    try:
+        return getpass.getpass(f"password of {uri}: ").encode()
+    except EOFError:
+        raise WorkspaceError(f"key: no password of {uri} was given") from None
 
 
 def _read(path: Path) -> bytes:
