@@ -105,6 +105,24 @@ def test_built_once_and_kept_without_its_secrets(python_base: None, workspace: W
     assert content(workspace, "base")["made"][0] == f"goodbye 2 {len('another')} 5".encode()
 
 
+def test_a_locked_build_takes_it_as_it_is_locked(python_base: None, workspace: Workspace, tmp_path: Path) -> None:
+    """BuildKit makes other layers each time."""
+    workspace.build("images/x:image")
+    workspace.doit("lock")
+    assert '[outputs."images/x:base"]\nclass = "unknown"' in workspace.read("build.lock")
+    elsewhere = workspace.clone(tmp_path / "elsewhere", tmp_path / "an empty store")
+    elsewhere.environment |= workspace.environment | {"ENGINEWRIGHT_STORE": str(elsewhere.store)}
+    reason = elsewhere.build("--locked", "images/x:image", code=1).actions["images/x:base"]["reason"]
+    assert "which is not in the store: bring the locked bytes there" in reason
+    beside = workspace.clone(tmp_path / "beside")
+    beside.environment["DOCKER_HOST"] = f"unix://{tmp_path}/none.sock"
+    assert beside.build("--locked", "images/x:image").cached == {"images/x:base", "images/x:app", "images/x:image"}
+    workspace.write({"build.lock": workspace.read("build.lock").partition("[outputs")[0]})
+    workspace.doit("forget", "images/x:base")
+    reason = workspace.build("--locked", "images/x:image", code=1).actions["images/x:base"]["reason"]
+    assert "would not come out the same again, and is not in the lock" in reason
+
+
 def test_what_it_is_built_on_runs(python_base: None, workspace: Workspace, dockerd: Engine) -> None:
     workspace.doit("load", "images/x:image")
     said = dockerd.docker("run", "--rm", "images/x:image", PYTHON, "-c", "print(open('/made').read(), open('/app.txt').read())")

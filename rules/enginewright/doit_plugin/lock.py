@@ -17,7 +17,7 @@ from enginewright.errors import in_words
 from enginewright.execute.build import Build
 from enginewright.execute.installation import Installation
 from enginewright.graph.label import Label
-from enginewright.release.lock import ADVICE, FILE, Difference, Lock, differences, parse, render, superfluous, updated
+from enginewright.release.lock import ADVICE, ANY, FILE, Difference, Lock, differences, parse, render, superfluous, updated
 from enginewright.release.pins import find_pins
 from enginewright.release.present import Present, locked_since, look, since
 from enginewright.store.files import write_atomically
@@ -124,8 +124,8 @@ def _described(root: Path, each: Difference) -> str:
 
 
 def _named(each: Difference) -> str:
-    group = f" for {each.group}" if each.group not in ("", "any") else ""
-    return f"{f'the platform {each.name}' if each.kind == 'platform' else each.name}{group if each.kind == 'distribution' else ''}"
+    name = "the platform" if each.kind == "platform" else each.name
+    return f"{name} for {each.group}" if each.group not in ("", ANY) else name
 
 
 def _told(lock: Lock, changed: Sequence[Difference], stale: bool, check: bool) -> Iterator[str]:

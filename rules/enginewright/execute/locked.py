@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from enginewright.execute.build import Build
 from enginewright.execute.outcome import Outcome, Status
 from enginewright.execute.spawn import Input
+from enginewright.graph.action import Action
 from enginewright.graph.dag import Target
 from enginewright.graph.key import material
 from enginewright.graph.label import Label
@@ -37,8 +38,7 @@ class Pin:
 class LockedBuild(Build):
     """Takes the outputs of the targets in ``pins`` as they are there. No action runs whose outputs would not be the same again.
 
-    Those are the actions with a pin, those that need a GPU, by whose measurements TensorRT chooses kernels, and those of which
-    `doit verify` has found it.
+    Those are the actions with a pin, those that are `known_to_vary`, and those of which `doit verify` has found it.
     """
 
     def __init__(self, pins: Mapping[str, Pin], *args: Any, **kwargs: Any) -> None:
@@ -105,8 +105,7 @@ class LockedBuild(Build):
             advice = "bring the locked bytes there, or build it without --locked where it can be built, and run doit lock"
             return f"{self.reasons.get(label, 'is locked')}: {advice}"
         found = self.reproducibilities.get(self.material(label).key())
-        known = found.reproducible if found else "none" if target.action and "gpu" in target.action.requires else "bit"
-        if known == "bit":
+        if found.reproducible == "bit" if found else not (target.action and known_to_vary(target.action)):
             return ""
         return "would not come out the same again, and is not in the lock: build it without --locked, and run doit lock"
 
@@ -115,6 +114,14 @@ class LockedBuild(Build):
         digests = {name: each.digest for name, each in inputs.items()}
         code = self._loaded.installation.code(target.action.run.partition(":")[0])
         return material(target.action, inputs=digests, code=code, toolchain={}, platform="").recipe()
+
+
+def known_to_vary(action: Action) -> bool:
+    """Whether an action, unless `doit verify` finds otherwise, makes other bytes each time.
+
+    So do those that need a GPU, by whose measurements TensorRT chooses kernels, and BuildKit, which writes times into layers.
+    """
+    return "gpu" in action.requires or action.mnemonic == "DockerfileBase"
 
 
 def sha256_of(path: Path, tree: bool) -> str:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from enginewright.compare.verdict import BIT
 from enginewright.execute.build import Build
-from enginewright.execute.locked import Bytes, Pin, sha256_of
+from enginewright.execute.locked import Bytes, Pin, known_to_vary, sha256_of
 from enginewright.execute.outcome import Status
 from enginewright.graph.label import Label
 from enginewright.release.lock import Lock, Locked, Pinned
 
 UNKNOWN = "unknown"
-"""The class of an engine that was measured on a GPU, and that `doit verify` was not asked about."""
+"""The class of what is known to vary, and that `doit verify` was not asked about."""
 
 
 class Pins(NamedTuple):
@@ -27,8 +27,7 @@ class Pins(NamedTuple):
 def find_pins(root: Path, build: Build, labels: Iterable[Label]) -> Pins:
     """The results to pin of targets that ``build``, which only looks, has judged. Reads their outputs.
 
-    Those are of actions that need a GPU, by whose measurements TensorRT chooses kernels, unless they were verified to come out the same;
-    and of those that were verified not to.
+    Those are of actions that are `known_to_vary`, unless they were verified to come out the same, and of those that were verified not to.
     """
     pinned: dict[str, Pinned] = {}
     missing: dict[Label, str] = {}
@@ -38,7 +37,7 @@ def find_pins(root: Path, build: Build, labels: Iterable[Label]) -> Pins:
             continue
         key = build.last_key(label)
         found = build.reproducibilities.get(key) if key else None
-        reproducible = found.reproducible if found else UNKNOWN if "gpu" in action.requires else BIT
+        reproducible = found.reproducible if found else UNKNOWN if known_to_vary(action) else BIT
         if reproducible == BIT:
             continue
         outcome = build.outcomes.get(label)
