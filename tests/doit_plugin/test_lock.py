@@ -134,8 +134,10 @@ def test_a_locked_build_refuses_what_differs_and_says_since_when(workspace: Work
     assert distribution[0].startswith("  tiny-tool is 1.1, installed 20")
     assert distribution[1] == f"1.0 is locked, since {commit}"
     assert advice == "Put back what was locked, or take over what there is with doit lock"
-    workspace.write({"build.lock": workspace.read("build.lock").replace('any = "linux', 'any = "plan9')})
+    text = workspace.read("build.lock")
+    workspace.write({"build.lock": text.replace('any = "linux', 'any = "plan9')})
     assert "  the platform is linux-" in workspace.doit("build", "--locked", code=3).stderr
+    workspace.write({"build.lock": text})
     # What is in no commit yet has no date.
     workspace.write({"build.lock": workspace.read("build.lock").replace('tiny-tool = "1.0"', 'tiny-tool = "1.2"')})
     assert "1.2 is locked\n" in workspace.doit("build", "--locked", code=3).stderr
