@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from enginewright.errors import ActionError
-from enginewright.wheel.fetch import fetch_wheels
+from enginewright.wheel.fetch import fetch, fetch_wheels
 from enginewright.wheel.requirements import Pins, read_requirements
 from enginewright.wheel.target import Target
 from wheels import make_wheel
@@ -70,3 +70,14 @@ def test_an_index_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     with pytest.raises(ActionError, match="pip could not reach its index"):
         fetch_wheels(pins(f"a==1.0 --hash=sha256:{'0' * 64}"), TARGET, tmp_path / "out")
+
+
+def test_the_file_as_an_editor_wrote_it(index: Path, tmp_path: Path) -> None:
+    requirements = tmp_path / "requirements.txt"
+    params = {"python": TARGET.python, "platform": TARGET.platform}
+    pin = f"a==1.0 --hash=sha256:{sha256(make_wheel(index, 'a'))}\r\n"
+    requirements.write_bytes(pin.encode("utf-8-sig"))
+    fetch({"requirements": requirements}, {"wheels": tmp_path / "out"}, params)
+    requirements.write_bytes(b"caf\xe9==1.0")
+    with pytest.raises(ActionError, match=r"^requirements.txt is no text in UTF-8: .* \(byte 3\)$"):
+        fetch({"requirements": requirements}, {"wheels": tmp_path / "other"}, params)

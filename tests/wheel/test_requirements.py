@@ -41,6 +41,7 @@ def test_pins_and_where_to_look() -> None:
         ("-r other.txt", "'-r other.txt' is not supported"),
         ("--no-binary :all:", "is not supported"),
         ("-e .", "is not supported"),
+        (f"x @ git+https://h.example/x --hash=sha256:{A}", "only a file has a digest"),
         (f"./local.whl --hash=sha256:{A}", "r.txt:2: './local.whl' is not a requirement"),
     ],
 )

@@ -37,9 +37,11 @@ def fetch(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mappi
     """Fetch the wheels. Raises ActionError as `read_requirements` and `fetch_wheels` do."""
     target = Target(params["python"], params["platform"])
     requirements = inputs["requirements"]
-    fetch_wheels(
-        read_requirements(requirements.read_text(encoding="utf-8"), requirements.name, target.markers()), target, outputs["wheels"]
-    )
+    try:
+        text = requirements.read_text(encoding="utf-8-sig")  # editors of Windows begin files so
+    except UnicodeDecodeError as error:
+        raise ActionError(f"{requirements.name} is no text in UTF-8: {error.reason} (byte {error.start})") from None
+    fetch_wheels(read_requirements(text, requirements.name, target.markers()), target, outputs["wheels"])
 
 
 def fetch_wheels(pins: Pins, target: Target, folder: Path) -> None:

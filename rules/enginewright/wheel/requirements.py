@@ -73,6 +73,8 @@ def read_requirements(text: str, file: str, markers: Mapping[str, str]) -> Pins:
             raise ActionError(f"{where}: {written!r} is not a requirement, as 'fastapi==0.115.0' is ({reason})") from None
         if requirement.marker and not requirement.marker.evaluate(dict(markers)):
             continue
+        if requirement.url and not re.match("(https?|file)://", requirement.url):
+            raise ActionError(f"{where}: {written!r}: only a file has a digest; build a wheel of it once, and pin that")
         name = str(canonicalize_name(requirement.name))
         pinned = [each.version for each in requirement.specifier if each.operator in ("==", "===") and not each.version.endswith(".*")]
         if len(pinned) != 1 and not requirement.url:
