@@ -137,6 +137,11 @@ def test_other_bytes_for_a_manifest() -> None:
     assert f"sends for {asked_for} are other bytes" in str(error)
 
 
+def test_a_manifest_that_is_too_large() -> None:
+    error = refused(Says(400, ERRORS), lambda asked: asked.put_manifest("1", MANIFEST, bytes(5 << 20)))
+    assert "a push of 1, a manifest of 5.0 MiB where registries need not take more than 4, of" in str(error)
+
+
 def test_a_manifest_without_end() -> None:
     error = refused(Says(200, bytes(9 << 20)), lambda asked: asked.get_manifest("1"))
     assert "answers with more than 8 MiB where a manifest or a message was expected" in str(error)

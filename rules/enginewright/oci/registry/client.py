@@ -117,7 +117,8 @@ class Repository:
     def put_manifest(self, selector: str, media_type: str, data: bytes) -> Descriptor:
         """Push a manifest or an index under a tag or its digest; a ``subject`` in it makes it a referrer (`referrers`)."""
         answer = self._ask("PUT", self._manifest(selector), {"Content-Type": media_type}, data)
-        self._expect(answer, f"a push of {selector}", 201)
+        size = f", a manifest of {len(data) / (1 << 20):.1f} MiB where registries need not take more than 4," if len(data) > 4 << 20 else ""
+        self._expect(answer, f"a push of {selector}{size}", 201)
         digest = digest_of(data)
         stored = answer.headers.get("Docker-Content-Digest", digest)
         if stored != digest:
