@@ -13,7 +13,7 @@ from enginewright.doit_plugin.session import open_build
 from enginewright.graph.label import Label
 from enginewright.release.lock import Locked, Pinned, parse, render
 from enginewright.store.digest import file_digests
-from throwaway import PYPROJECT, Workspace
+from throwaway import PYPROJECT, Report, Workspace
 
 CHANCE, AFTER = "models/z:chance", "models/z:after"
 Z = """
@@ -181,3 +181,43 @@ def test_it_is_taken_from_a_shared_cache_by_its_digest(workspace: Workspace, tmp
     other.environment["ENGINEWRIGHT_REMOTE_CACHE"] = workspace.environment["ENGINEWRIGHT_REMOTE_CACHE"]
     assert other.build(AFTER).ran == set()
     assert "bit 1, numerical 0, none 1, failed 0" in other.doit("verify", AFTER, "--deps", code=1).stdout
+
+
+FOLDER = """
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from enginewright.graph.rule import declaration
+from enginewright.rules.python_action import PythonAction
+
+@dataclass(frozen=True, kw_only=True)
+class Folder(PythonAction):
+    kind: ClassVar[str] = "folder"
+
+    def action(self, context):
+        return replace(super().action(context), outputs={"out": context.output("", tree=True)})
+
+declaration(Folder)(name="folder", function="folder.py:fill", outputs={"out": "folder"})
+"""
+FILL = """
+import os
+
+def fill(inputs, outputs, params):
+    outputs["out"].mkdir(exist_ok=True)
+    for name in ("a", "b"):
+        (outputs["out"] / name).write_text(os.urandom(8).hex())
+"""
+
+
+def test_a_folder_is_taken_from_a_shared_cache(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.environment["ENGINEWRIGHT_REMOTE_CACHE"] = f"file://{tmp_path / 'shared'}"
+    workspace.write({"models/f/BUILD.py": FOLDER, "models/f/folder.py": FILL})
+    label = "models/f:folder"
+    workspace.doit("build", label)
+    workspace.doit("verify", label, "--require=none")
+    workspace.doit("lock")
+    clone = workspace.clone(tmp_path / "clone", tmp_path / "empty store")
+    clone.environment["ENGINEWRIGHT_REMOTE_CACHE"] = workspace.environment["ENGINEWRIGHT_REMOTE_CACHE"]
+    assert Report.of(clone.doit("build", "--json", "--locked", label)).cached == {label}
+    for name in ("a", "b"):
+        assert clone.read(f"build/models/f/folder/{name}") == workspace.read(f"build/models/f/folder/{name}")

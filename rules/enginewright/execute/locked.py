@@ -78,6 +78,9 @@ class LockedBuild(Build):
             return None
         wrong = {name: each for name, each in target.action.outputs.items() if not self._outputs.intact(each, pin.outputs[name].digest)}
         with self._work() as worker:
+            if any(artifact.tree for artifact in wrong.values()) and self._placement.has_toolchain(target):
+                # Of a folder the lock has the digest of its listing, which comes with the result that the cache has of the action.
+                self._absent.look_up(self._materials.spawn(target))
             for name, artifact in wrong.items():
                 locked = pin.outputs[name]
                 if self.sharing is not None and not artifact.tree:
