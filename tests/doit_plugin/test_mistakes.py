@@ -199,6 +199,12 @@ def test_an_option_with_an_empty_value_takes_nothing_else_for_it(workspace: Work
     assert workspace.doit("query", "--", "models/y:d").stdout == "models/y:d\n"
 
 
+@pytest.mark.parametrize("arguments", [[""], ["build", ""], ["graph", "--output", ""]])
+def test_an_argument_that_is_empty(workspace: Workspace, arguments: list[str]) -> None:
+    """As of "$VARIABLE" in a script."""
+    assert workspace.refuse(*arguments) == "an argument is empty: is it a variable that is not set?"
+
+
 BEYOND = {
     "--remote-cache=gprc://h:1": "gprc://h:1: expected grpc://HOST:PORT[/INSTANCE], ",
     "--remote-cache=grpc://h:many": "grpc://h:many: Port could not be cast to integer value as 'many'",

@@ -122,6 +122,19 @@ def test_where_docker_is_not_running(workspace: Workspace) -> None:
         line = workspace.refuse(*command)
         assert line.startswith("Docker is not running, or not here (unix:///nowhere/docker.sock: No such file or directory): start it")
     assert not (workspace.root / "build/images").exists()
+    workspace.environment["DOCKER_HOST"] = "ssh://user@host.invalid"
+    assert "Install paramiko package to enable ssh:// support" in workspace.refuse("load", "images/x:image")
+
+
+def test_a_context_that_is_not_there(workspace: Workspace) -> None:
+    """The Engine of this machine is not the one that was meant."""
+    workspace.environment |= {"DOCKER_HOST": "", "DOCKER_CONTEXT": "gone", "DOCKER_CONFIG": str(workspace.root)}
+    line = workspace.refuse("load", "images/x:image")
+    assert line == "there is no docker context 'gone', as DOCKER_CONTEXT says: `docker context ls` lists them"
+    workspace.environment["DOCKER_CONTEXT"] = ""
+    workspace.write({"config.json": json.dumps({"currentContext": "also gone"})})
+    line = workspace.refuse("load", "images/x:image")
+    assert line == "there is no docker context 'also gone', which is the current one: `docker context ls` lists them"
 
 
 @pytest.mark.parametrize(
@@ -132,6 +145,8 @@ def test_where_docker_is_not_running(workspace: Workspace) -> None:
         (["load", "images/x:image", "--tag", "Upper:1"], "'Upper:1' is no name of an image in Docker"),
         (["run-image", "images/x"], "doit run-image takes one label"),
         (["run-image", "images/x:image", "-p", "80"], "--publish 80: expected HOSTPORT:PORT"),
+        (["run-image", "images/x:image", "--health", "healthz"], "--health healthz: expected a path, as /healthz"),
+        (["run-image", "images/x:image", "--timeout", "0"], "--timeout 0: expected at least 1 second"),
         (["run-image", "images/x:image", "--env", "NOT_SET_HERE"], "--env NOT_SET_HERE: expected NAME=VALUE"),
     ],
 )

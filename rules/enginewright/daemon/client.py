@@ -52,10 +52,15 @@ def _endpoint() -> tuple[str, dict[str, object]]:
 
     import docker.utils
     from docker.context import ContextAPI
+    from docker.context.config import get_current_context_name
 
     if not os.environ.get("DOCKER_HOST"):
-        context = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT"))
-        if context is not None and context.Host:
+        named = os.environ.get("DOCKER_CONTEXT")
+        context = ContextAPI.get_context(named)
+        if context is None:  # not the Engine that is meant, then, is the one on this machine
+            which = f"{named!r}, as DOCKER_CONTEXT says" if named else f"{get_current_context_name()!r}, which is the current one"
+            raise WorkspaceError(f"there is no docker context {which}: `docker context ls` lists them")
+        if context.Host:
             return context.Host, {"tls": context.TLSConfig} if context.TLSConfig else {}
     found = docker.utils.kwargs_from_env()
     return found.pop("base_url", "unix:///var/run/docker.sock"), found
@@ -63,6 +68,8 @@ def _endpoint() -> tuple[str, dict[str, object]]:
 
 def _not_there(host: str, error: Exception) -> str:
     reason = _innermost(error)
+    if isinstance(reason, NameError):  # of what the SDK could not import: it says itself what for
+        reason = error
     if isinstance(reason, PermissionError):
         return f"this user may not talk to Docker ({host}): be root, or a member of the group docker"
     where = f" ({host}: {getattr(reason, 'strerror', None) or reason})" if host else f" ({reason})"

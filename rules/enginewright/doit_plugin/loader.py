@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,10 @@ class WorkspaceLoader(DodoTaskLoader):  # type: ignore[misc]  # doit has no type
 
     def __init__(self) -> None:
         super().__init__()
+        if "" in sys.argv[1:]:
+            # doit ends with a traceback over it, before it asks any command.
+            print("ERROR: an argument is empty: is it a variable that is not set?", file=sys.stderr)
+            raise SystemExit(3)
         # Here, because doit makes the loader before the command, and some commands keep the standard output they are made with.
         outlive_readers()
 

@@ -69,6 +69,10 @@ class RunImageCommand(Command):
         """Run the one image in ``args``."""
         if len(args) != 1 or ":" not in args[0]:
             raise InvalidCommand("doit run-image takes one label, as in: doit run-image images/classifier:image")
+        if params["health"] and not params["health"].startswith("/"):
+            raise InvalidCommand(f"--health {params['health']}: expected a path, as /healthz")
+        if params["timeout"] < 1:
+            raise InvalidCommand(f"--timeout {params['timeout']}: expected at least 1 second")
         published, env = _published(params["publish"]), _environment(params["env"])
         self.load_settings(params)
         label, layout = layout_of(args[0])
