@@ -101,7 +101,10 @@ def test_latest_is_no_link(tmp_path: Path) -> None:
         Folder(tmp_path / "srv").point(made)
 
 
-@pytest.mark.parametrize("to", ["/srv/models", "file://host/srv", "file:srv", "s3:///models", "s3://models?x=1", "https://x/y", ""])
+@pytest.mark.parametrize(
+    "to",
+    ["/srv/models", "file://host/srv", "file:srv", "s3:///models", "s3://models?x=1", "https://x/y", "s3://[x/y", "s3://models/../x", ""],
+)
 def test_what_is_no_place(to: str) -> None:
     with pytest.raises(WorkspaceError, match="is no place to publish to: write file:///FOLDER"):
         open_destination(to, {})

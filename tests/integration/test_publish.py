@@ -103,6 +103,14 @@ def test_nobody_listens(workspace: Workspace, prefix: str) -> None:
     assert "could not be reached, or failed: run it again, it goes on where it was" in done.stderr
 
 
+def test_no_keys(workspace: Workspace) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
+        workspace.environment.pop(name, None)
+    workspace.environment["AWS_METADATA_ENDPOINT"] = "http://127.0.0.1:1"
+    done = workspace.doit("publish", "models/x:bundle", "--to", "s3://models/none", code=3)
+    assert done.stderr.splitlines()[-1] == "ERROR: s3://models/none: there are no keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+
+
 def test_killed_half_way(workspace: Workspace, server: dict[str, str], prefix: str) -> None:
     publish(workspace, f"s3://models/{prefix}")
     before = fetched(server, prefix)
@@ -146,3 +154,19 @@ def test_mistakes(workspace: Workspace, tmp_path: Path) -> None:
         "no target 'bundel' in package 'models/x' (did you mean 'bundle'?)"
     )
     assert workspace.refuse("publish", "models/x:bundle", "--to", "srv").startswith("'srv' is no place to publish to")
+
+
+def test_a_disk_that_is_full(workspace: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={LARGE // 2}", "tmpfs", str(folder)], capture_output=True)
+    if done.returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        line = workspace.doit("publish", "models/x:bundle", "--to", f"file://{folder}", code=3).stderr.splitlines()[-1]
+        assert line.startswith(f"ERROR: No space left on device: {folder}/.partial/") and line.endswith(
+            "; make room there, and publish again"
+        )
+        assert [path.name for path in folder.iterdir()] == [".partial"] and not list((folder / ".partial").iterdir())
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -65,7 +65,7 @@ def test_where_s3_is() -> None:
     assert s3_endpoint({"AWS_ENDPOINT_URL": "https://b", "AWS_ENDPOINT_URL_S3": "http://a:9000"}) == "http://a:9000"
 
 
-@pytest.mark.parametrize("text", ["", "minio:9000", "//minio:9000", "http://", "ftp://minio"])
+@pytest.mark.parametrize("text", ["", "minio:9000", "//minio:9000", "http://", "ftp://minio", "http://[bad", "http://minio:port"])
 def test_an_endpoint_that_is_no_url_is_named_with_its_variable(text: str) -> None:
     with pytest.raises(WorkspaceError, match="AWS_ENDPOINT_URL: expected http"):
         s3_endpoint({"AWS_ENDPOINT_URL": text})

@@ -45,10 +45,13 @@ def open_destination(to: str, environment: Mapping[str, str]) -> Destination:
     """The destination that ``file:///FOLDER`` or ``s3://BUCKET/PREFIX`` names. Raises WorkspaceError for anything else."""
     from enginewright.bundle.folder import Folder
 
-    parts = urlsplit(to)
+    try:
+        parts = urlsplit(to)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
         return Folder(Path(parts.path))
-    if parts.scheme == "s3" and parts.netloc and not parts.query and not parts.fragment:
+    if parts.scheme == "s3" and parts.netloc and not parts.query and not parts.fragment and not {".", ".."} & set(parts.path.split("/")):
         from enginewright.bundle.s3 import open_bucket
 
         return open_bucket(parts.netloc, parts.path.strip("/"), environment)

@@ -12,6 +12,7 @@ from pathlib import Path
 from enginewright.bundle.destination import LATEST, Progress, Published
 from enginewright.bundle.sums import SUMS, Bundle, unsealed
 from enginewright.errors import WorkspaceError
+from enginewright.store.files import naming
 from enginewright.store.scratch import Scratch
 
 _CHUNK = 1 << 20
@@ -91,7 +92,7 @@ def _copy(source: Path, destination: Path, digest: str, name: str, progress: Pro
     """Copy a file onto the disk, and return its size. Raises WorkspaceError where it has not the SHA-256 it should have."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     state, done = hashlib.sha256(), 0
-    with source.open("rb") as read, destination.open("xb") as write:
+    with naming(destination), source.open("rb") as read, destination.open("xb") as write:
         size = os.fstat(read.fileno()).st_size
         while data := read.read(_CHUNK):
             state.update(data)

@@ -28,6 +28,9 @@ _PART = 8 << 20
 
 _MOST_PARTS = 10_000
 _CHUNK = 1 << 20
+_METADATA_SERVICE = "/latest/api/token"
+"""What is asked of the service on machines of Amazon that gives out the keys that a machine has."""
+
 _SHA256 = "sha256"
 
 
@@ -168,7 +171,11 @@ def _in_words(place: str) -> Iterator[None]:
         ) from None
     except FileNotFoundError as error:
         raise WorkspaceError(f"{place} is not there: make the bucket first\n{_first(error)}") from None
+    except ValueError as error:
+        raise WorkspaceError(f"{place} cannot be a place in S3: {_first(error)}") from None
     except errors.BaseError as error:
+        if _METADATA_SERVICE in str(error):  # where obstore looks for keys when the environment has none
+            raise WorkspaceError(f"{place}: there are no keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from None
         raise WorkspaceError(f"{place} could not be reached, or failed: run it again, it goes on where it was\n{_first(error)}") from None
 
 

@@ -14,7 +14,7 @@ from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.units import show_size
-from enginewright.errors import ActionError
+from enginewright.errors import ActionError, WorkspaceError, in_words
 
 _OPT_TO = option("to", "", "where: file:///FOLDER or s3://BUCKET/PREFIX")
 _OPT_NO_LATEST = option("no-latest", False, "put it there, and leave the pointer latest as it is")
@@ -51,13 +51,14 @@ class PublishCommand(Command):
             return code
         progress = _Progress()
         try:
-            with user_errors():
-                bundle = decode((folder / SUMS).read_bytes(), str(folder / SUMS))
-                published = destination.publish(folder, bundle, progress)
-                if not params["no_latest"]:
-                    destination.point(bundle)
-        except ActionError as error:
+            bundle = decode((folder / SUMS).read_bytes(), str(folder / SUMS))
+            published = destination.publish(folder, bundle, progress)
+            if not params["no_latest"]:
+                destination.point(bundle)
+        except (ActionError, WorkspaceError) as error:
             raise InvalidCommand(str(error)) from None
+        except OSError as error:
+            raise InvalidCommand(in_words(error, "make room there, and publish again")) from None
         finally:
             progress.clear()
         if params["json"]:

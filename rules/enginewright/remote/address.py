@@ -66,8 +66,12 @@ def s3_endpoint(environment: Mapping[str, str]) -> str:
     """Where S3 is, if it is not Amazon's, by the variables that every tool for it reads. Raises WorkspaceError for what is no URL."""
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
         if (text := environment.get(name)) is not None:
-            scheme, _, rest = text.partition("://")
-            if scheme not in ("http", "https") or rest[:1] in ("", "/"):
+            try:
+                url = urlsplit(text)
+                whole = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+            except ValueError:
+                whole = False
+            if not whole:
                 raise WorkspaceError(f"{name}: expected http://HOST:PORT or https://HOST[:PORT], got {text!r}")
             return text
     return ""
