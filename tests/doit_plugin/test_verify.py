@@ -106,6 +106,12 @@ def test_the_class_is_kept_and_the_worst_counts(random: Workspace) -> None:
     file.write_text(json.dumps({**record, "reproducible": "none"}))
     random.doit("verify", CLOSE)
     assert json.loads(file.read_text())["reproducible"] == "none"
+    # A record that says something else is none.
+    for wrong in ({"reproducible": "perfect"}, {"runs": "2"}, {"key": "another"}):
+        file.write_text(json.dumps({**record, **wrong}))
+        assert "[" not in random.doit("list", "--all", CLOSE).stdout
+        random.doit("verify", CLOSE)
+        assert json.loads(file.read_text())["reproducible"] == "numerical" and json.loads(file.read_text())["runs"] == 1
 
 
 def test_the_class_is_shown_by_list_and_report(workspace: Workspace) -> None:

@@ -14,6 +14,8 @@ from enginewright.store.files import write_atomically
 
 _FORMAT = 1
 
+_CLASSES = ("bit", "numerical", "none")
+
 
 @dataclass(frozen=True)
 class Reproducibility:
@@ -45,7 +47,8 @@ class Reproducibilities:
             found = Reproducibility(**data) if data.pop("format") == _FORMAT else None
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
-        return found if found is not None and found.key == key else None
+        right = found is not None and found.key == key and found.reproducible in _CLASSES and type(found.runs) is int
+        return found if right else None
 
     def keys(self) -> set[str]:
         """The action keys there are records of."""
