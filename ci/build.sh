@@ -7,16 +7,18 @@ set -u
 doit=${DOIT:-.venv/bin/doit}
 
 code=0
+targets=
 if [ $# -gt 0 ]; then
-    targets=$($doit query "$1") || exit
-    if [ -z "$targets" ]; then
+    targets=$($doit query "$1") || code=$?
+    if [ "$code" -eq 0 ] && [ -z "$targets" ]; then
         echo "nothing is meant by $1"
         exit 0
     fi
+fi
+# A mistake in a BUILD.py, by which not even the query is answered, is annotated too.
+if [ "$code" -eq 0 ]; then
     # shellcheck disable=SC2086  # a label holds no blanks
     $doit build --continue ${BUILD_OPTIONS:-} $targets || code=$?
-else
-    $doit build --continue ${BUILD_OPTIONS:-} || code=$?
 fi
 
 case ${CI_ANNOTATIONS:-} in

@@ -200,6 +200,14 @@ def test_a_commit_builds_what_it_changed(service: Service) -> None:
     halves = {"models/one:half", "models/two:half"}
     assert outcomes(clone) == (halves, everything - halves)
 
+    # What stands in the way of everything is said where people look, by the job that comes first.
+    build = service.repository / "models/one/BUILD.py"
+    declared = build.read_text()
+    build.write_text(declared + "onnx_model(\n")
+    _, said = service.run("engines", service.commit("no Python"), matrix, code=3)
+    assert re.search("^::error file=models/one/BUILD.py,line=8,title=the workspace cannot be loaded::", said, re.MULTILINE)
+    build.write_text(declared)
+
     net = service.repository / "models/one/net.py"
     net.write_text(net.read_text().replace("256, 8", "256, 9"))
     clone, said = service.run("images", service.commit("a mistake"), code=1)
