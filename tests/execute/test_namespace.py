@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,6 +153,18 @@ def test_shared_memory_is_private(sandbox: Sandbox) -> None:
             os.unlink("/dev/shm/enginewright-test")
     assert "enginewright-test" not in listed.split()
     assert written == "shared\n" and not Path("/dev/shm/enginewright-test-2").exists()
+
+
+def test_what_processes_share_by_system_v_is_private_and_ends_with_them(sandbox: Sandbox) -> None:
+    """As fakeroot's message queues, which nobody would remove after a kill."""
+    ours = ctypes.CDLL(None).shmget(0, 4096, 0o600)
+    try:
+        segments, queues = shell(sandbox, "ipcs --shmems", "ipcmk --queue > /dev/null && ipcs --queues")
+        assert "0x" not in segments
+        (key,) = [each for each in queues.split() if each.startswith("0x")]
+        assert key not in subprocess.run(["ipcs", "--queues"], capture_output=True, text=True, check=True).stdout
+    finally:
+        ctypes.CDLL(None).shmctl(ours, 0, None)
 
 
 def test_the_rest_of_the_machine_is_as_it_was(sandbox: Sandbox) -> None:

@@ -23,7 +23,7 @@ _NEEDED = ("dpkg", "libc-bin", "tar")
 _LEFT = (
     "/dev/*",  # whoever runs a container mounts it
     "/etc/apt/sources.list", "/etc/hostname", "/etc/resolv.conf",  # of this machine
-    "/var/cache/apt/*", "/var/cache/debconf/*-old", "/var/lib/dpkg/*-old", "/var/lib/dpkg/lock*",
+    "/etc/dpkg/dpkg.cfg.d/99mmdebstrap", "/var/cache/apt/*", "/var/cache/debconf/*-old", "/var/lib/dpkg/*-old", "/var/lib/dpkg/lock*",
     "*/__pycache__", "*/__pycache__/*",  # made for the times of the sources, which are others in a layer
 )  # fmt: skip
 
@@ -55,7 +55,8 @@ def install(debs: Iterable[Path], suite: str, architecture: str, exclude: Iterab
     made = scratch / "root.tar"
     command = [
         "mmdebstrap", "--mode=fakechroot", "--variant=custom", "--format=tar", f"--architectures={architecture}",
-        f"--include={','.join(names)}", f"--setup-hook={_MERGE}", suite, str(made), f"deb [trusted=yes] copy:{archive} ./",
+        f"--include={','.join(names)}", "--dpkgopt=force-unsafe-io", f"--setup-hook={_MERGE}", suite, str(made),
+        f"deb [trusted=yes] copy:{archive} ./",
     ]  # fmt: skip
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TMPDIR": str(scratch), "SOURCE_DATE_EPOCH": _EPOCH,

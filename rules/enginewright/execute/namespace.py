@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
-_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = 0x0002_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000
+_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET, _CLONE_NEWIPC = 0x2_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000, 0x800_0000
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
 _MOUNT_ATTR_RDONLY, _MS_PRIVATE = 1, 1 << 18
@@ -46,12 +46,13 @@ class _MountAttributes(ctypes.Structure):
 def prepare(network: bool) -> None:
     """Move this process, which must have one thread, and all that it will start into namespaces of their own.
 
-    Without ``network`` there is nothing to connect to, not even the loopback. The next child that is forked is the first process
+    Without ``network`` there is nothing to connect to, not even the loopback. What is shared by the means of System V, as message queues,
+    ends with them. The next child that is forked is the first process
     of a namespace: when it ends, the kernel kills all others in it.
 
     Raises OSError, with the call that failed, where the kernel does not allow it; the process is of no use then.
     """
-    _unshare(_CLONE_NEWPID | (0 if network else _CLONE_NEWNET))
+    _unshare(_CLONE_NEWPID | _CLONE_NEWIPC | (0 if network else _CLONE_NEWNET))
 
 
 def close_off(gpu: bool = False) -> None:
