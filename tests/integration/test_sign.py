@@ -258,12 +258,19 @@ def test_a_key_in_a_token(workspace: Workspace, to: str, token: str) -> None:
     pushed(workspace, to)
     assert "states  https://slsa.dev/provenance/v1" in check(workspace, f"{to}:1")  # with the public half that openssl wrote
     bare, _, module = token.partition("?module-path=")
+    slots = subprocess.run([need("softhsm2-util"), "--show-slots"], env=workspace.environment, check=True, text=True, capture_output=True)
+    serial = slots.stdout.partition("Serial number:")[2].split()[0]
+    for named in (f"pkcs11:serial={serial};object=signing", "pkcs11:token=release;id=%01"):
+        again = workspace.doit("sign", "models/x:signed", "--to", to, f"--key={named}?module-path={module}").stdout
+        assert "it was already" in again
 
     def refusal(key: str) -> str:
         return workspace.doit("sign", "models/x:signed", "--to", to, f"--key={key}", code=3).stderr
 
     assert "there is no such token" in refusal(token.replace("token=release", "token=other"))
+    assert "there is no such token" in refusal(token.replace("token=release", "serial=0"))
     assert "the token has no such key" in refusal(token.replace("object=signing", "object=other"))
+    assert "the token has no such key" in refusal(token.replace("object=signing", "id=%f0%9f%80"))
     assert "which library speaks for the token? Set PKCS11_MODULE_PATH" in refusal(bare)
     assert "has a pin-value: the PIN is taken from ENGINEWRIGHT_KEY_PASSWORD" in refusal(f"{bare}?pin-value=1234")
     assert "cannot open shared object file" in refusal(f"{bare}?module-path=/nowhere.so")

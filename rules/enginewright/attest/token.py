@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 from enginewright.errors import WorkspaceError
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 SCHEME = "pkcs11:"
 MODULE = "PKCS11_MODULE_PATH"
 
-_PATH = {"token": "token_label", "serial": "serial"}
-_KNOWN = {*_PATH, "object", "id", "type", "module-path"}
+_KNOWN = {"token", "serial", "object", "id", "type", "module-path"}
 
 
 def parse(uri: str) -> dict[str, str]:
@@ -31,7 +30,8 @@ def parse(uri: str) -> dict[str, str]:
             raise ValueError(f"has a {name}: the PIN is taken from ENGINEWRIGHT_KEY_PASSWORD, or asked for")
         if not equals or name not in _KNOWN:
             raise ValueError(f"{part!r} is no attribute of a key: there are {', '.join(sorted(_KNOWN))}")
-        found[name] = unquote(value)
+        # An id is bytes, not a text.
+        found[name] = unquote(value) if name != "id" else unquote_to_bytes(value).decode("latin-1")
     if "object" not in found and "id" not in found:
         raise ValueError("names no key: write pkcs11:token=TOKEN;object=LABEL")
     return found
@@ -50,7 +50,9 @@ class TokenKey:
         module = named.get("module-path") or module
         if not module:
             raise WorkspaceError(f"key: which library speaks for the token? Set {MODULE}, or add ?module-path=/usr/lib/.../lib....so")
-        which = {ours: named[name] for name, ours in _PATH.items() if name in named}
+        which: dict[str, Any] = {"token_label": named["token"]} if "token" in named else {}
+        if "serial" in named:
+            which["token_serial"] = named["serial"].encode()
         select: dict[str, Any] = {"label": named["object"]} if "object" in named else {}
         if "id" in named:
             select["id"] = named["id"].encode("latin-1")
