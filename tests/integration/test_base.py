@@ -62,6 +62,13 @@ def test_a_shallow_base(workspace: Workspace, registry: Registry, tmp_path: Path
     assert push(workspace, "images/above:base", f"{registry.host}/mirror:1")["digest"] == below["digest"]
     # Into another one: it goes from registry to registry, and never lies on this disk.
     with running(tmp_path / "other") as other:
+        # One that cannot be reached is asked for it as often as anything else, and no more for each attempt to send.
+        registry.stop()
+        try:
+            done = workspace.doit("push", "images/above:image", "--to", f"{other.host}/broken:1", code=1)
+        finally:
+            registry.start()
+        assert done.stderr.count("; trying again in ") == 4 and f"the connection to {registry.host} failed" in done.stderr
         moved = push(workspace, "images/above:image", f"{other.host}/above:1")
         assert moved["digest"] == same["digest"] and set(moved["blobs"].values()) == {"sent"}
         command = [need("skopeo"), "--insecure-policy", "copy", "--src-tls-verify=false", f"docker://{other.host}/above:1"]

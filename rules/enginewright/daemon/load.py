@@ -146,12 +146,11 @@ def _members(layout: Path, image: Image, names: Sequence[str], known: int, scrat
 
 def _fetched(layout: Path, descriptor: Descriptor, place: Path) -> Path:
     """A layer of a shallow base, from its registry. There is one at a time in ``place``."""
-    blob = open_blob(layout, descriptor)
     try:
-        with place.open("wb") as out:
+        with open_blob(layout, descriptor) as blob, place.open("wb") as out:
             shutil.copyfileobj(blob, out, _CHUNK)
-    finally:
-        blob.close()
+    except ActionError as error:
+        raise ActionError(f"Docker lacks its layer {descriptor.digest}, and so does this machine: {error}") from None
     return place
 
 

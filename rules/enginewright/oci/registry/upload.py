@@ -9,7 +9,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from urllib.parse import urlencode
 
 from enginewright.oci.layout import Descriptor
@@ -85,7 +85,9 @@ class Upload:
         if not last or offset:
             headers["Content-Range"] = f"{offset}-{offset + size - 1}"
         url = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': self._blob.digest})}" if last else location
-        with closing(self._source(offset)) as source:
+        with _for_good():
+            opened = self._source(offset)
+        with closing(opened) as source:
             self._at = offset
             body = _pieces(source, size, self._moved, self._repository.client.cancelled)
             answer = self._repository.ask("PUT" if last else "PATCH", url, headers, body)
@@ -153,13 +155,23 @@ class Upload:
             raise RegistryError(f"the bytes to be pushed as {self._blob.digest} are others: they were changed afterwards; build again")
 
 
+@contextmanager
+def _for_good() -> Iterator[None]:
+    """Have a source that fails for some time, which another registry may be, be no reason to send again: it was asked often enough."""
+    try:
+        yield
+    except Transient as error:
+        raise RegistryError(str(error), error.status) from None
+
+
 def _pieces(source: Readable, size: int, moved: Callable[[int], None], cancelled: threading.Event) -> Iterator[bytes]:
     """The next ``size`` bytes, and their count to ``moved`` once they have gone."""
     left = size
     while left:
         if cancelled.is_set():
             raise Cancelled
-        data = source.read(min(left, CHUNK))
+        with _for_good():
+            data = source.read(min(left, CHUNK))
         if not data:
             raise RegistryError(f"what is pushed ended {left} bytes too early: it was cut off after it was made; build again")
         yield data
