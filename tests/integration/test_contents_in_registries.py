@@ -73,6 +73,10 @@ def test_an_image_on_a_base_that_is_in_a_registry(workspace: Workspace, registry
     assert f", images/x:os, not here but in {name}\n" in text and text.endswith("  whole      yes, but for 1 layer that is not here\n")
     fetched = inspect(workspace, "--fetch", "images/y:upper")["layers"][0]
     assert [each["path"] for each in fetched["files"]] == ["/etc", "/etc/motd"] and fetched["damage"] == ""
+    # In a registry each image has all its layers in a repository of its own.
+    pushed = f"{registry.host}/other/upper:v1"
+    workspace.doit("push", "images/y:upper", "--to", pushed)
+    assert [layer["from"] for layer in inspect(workspace, pushed)["layers"]] == [pushed, pushed]
     # What both have is not fetched to be compared; what one has is.
     found = json.loads(workspace.doit("diff", "--json", "images/y:base", "images/y:upper", code=1).stdout)
     assert [each["path"] for each in found["files"]] == ["/app", "/app/serve.py"]

@@ -94,7 +94,7 @@ def open_reference(text: str, params: Mapping[str, Any]) -> Opened:
         image = parse_image(found.descriptor.to_json(), read)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ActionError(f"{text} is not an image ({error})") from None
-    return Opened(image, str(reference), image.source or str(reference), lambda blob: False, repository.open_blob)
+    return Opened(image, str(reference), str(reference), lambda blob: False, repository.open_blob)
 
 
 def open_one(text: str, params: Mapping[str, Any]) -> Opened:
