@@ -214,9 +214,12 @@ def _distrust(host: str, error: SSLError) -> RegistryError:
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text or "certificate" in text.lower():
         reason = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0] or text
-        return RegistryError(f"the certificate of {host} is not trusted ({reason}): name the CA that signed it, if it is your own")
+        return RegistryError(
+            f"the certificate of {host} is not trusted ({reason}): if a CA of your own signed it, name that with --ca, or put it into"
+            f" /etc/docker/certs.d/{host}/ca.crt"
+        )
     if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text.lower():
-        return RegistryError(f"{host} does not speak TLS: ask for plain HTTP, if it must be")
+        return RegistryError(f"{host} does not speak TLS: say --plain-http, or plain_http=True of a base, if it must be")
     return Transient(f"the connection to {host} failed: {text}")
 
 
