@@ -110,6 +110,24 @@ def test_more_layers_than_docker_takes(workspace: Workspace, dockerd: Engine) ->
     assert line.startswith("images/x:more: max depth exceeded: it has 126 layers, and Docker puts at most 125 on one another"), line
 
 
+def test_no_room_to_unpack_a_layer(workspace: Workspace, dockerd: Engine, tmp_path: Path) -> None:
+    workspace.write({"images/x/BUILD.py": BUILD % ("zstd", "none")})
+    with (workspace.root / "images/x/low.txt").open("wb") as file:
+        file.truncate(32 << 20)
+    workspace.build()
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", small], capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        workspace.environment["TMPDIR"] = str(small)
+        line = workspace.doit("load", "images/x:image", code=1).stderr.splitlines()[-1]
+        assert line == f"images/x:image: No space left on device; make room in {small}, or have TMPDIR name another folder"
+        assert not list(small.iterdir())
+    finally:
+        subprocess.run(["umount", "--lazy", small], check=True)
+
+
 def test_an_image_that_docker_has_by_another_name_is_only_named(workspace: Workspace, dockerd: Engine) -> None:
     image = loaded(workspace, "images/x:image")["image"]
     again = loaded(workspace, "images/x:image", "--tag", "named:again")

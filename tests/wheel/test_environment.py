@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import shutil
 import subprocess
@@ -108,6 +109,15 @@ def test_a_wheel_that_leads_out(tmp_path: Path) -> None:
     with pytest.raises(ActionError, match=r"^a-1\.0-py3-none-any\.whl is a damaged wheel"):
         make(tmp_path / "root", wheel)
     assert not list(tmp_path.rglob("evil.py"))
+
+
+def test_a_full_disk_is_not_the_wheels_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("installer.install", full)
+    with pytest.raises(OSError, match="No space left"):
+        make(tmp_path / "root", make_wheel(tmp_path, "a"))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "unrecorded"])

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from enginewright.errors import ActionError
+from enginewright.errors import ActionError, in_words
 from enginewright.oci.blobs import open_blob
 from enginewright.oci.compression import decompressed
 from enginewright.oci.layout import Descriptor, Image, blob_path, canonical_json, read_image
@@ -138,10 +138,14 @@ def _members(layout: Path, image: Image, names: Sequence[str], known: int, scrat
     # One blob may be several layers: an empty one often is.
     for name, descriptor in dict.fromkeys(list(zip(layers, image.layers))[known:]):
         blob = blob_path(layout, descriptor.digest)
-        if not blob.exists():
-            blob = _fetched(layout, descriptor, scratch / "fetched")
-        # Docker before 23 knows no zstd.
-        yield Member(name, "file", 0o644, _unpacked(blob, scratch / "unpacked") if descriptor.media_type.endswith("zstd") else blob)
+        try:
+            if not blob.exists():
+                blob = _fetched(layout, descriptor, scratch / "fetched")
+            if descriptor.media_type.endswith("zstd"):  # Docker before 23 knows none
+                blob = _unpacked(blob, scratch / "unpacked")
+        except OSError as error:  # it would be taken for one of the connection
+            raise ActionError(in_words(error, f"make room in {scratch.parent}, or have TMPDIR name another folder")) from None
+        yield Member(name, "file", 0o644, blob)
 
 
 def _fetched(layout: Path, descriptor: Descriptor, place: Path) -> Path:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from enginewright.errors import ActionError
+from enginewright.errors import FULL_DISK, ActionError
 from enginewright.wheel.target import Target
 
 
@@ -59,6 +59,8 @@ def _install(wheel: Path, place: Path, prefix: str, target: Target) -> None:
         taken = str(error).rpartition(f"{place}/")[2]
         raise ActionError(f"{wheel.name}: another wheel has a file /{taken} too: one of them must go") from None
     except (InstallerError, ValueError, KeyError, zipfile.BadZipFile, OSError) as error:
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            raise
         issues = getattr(error, "issues", None)
         reason = issues[0] if issues else str(error) or type(error).__name__
         raise ActionError(f"{wheel.name} is a damaged wheel, or none: {reason.replace(str(wheel), wheel.name)}") from None
