@@ -317,6 +317,8 @@ def test_mistakes(workspace: Workspace, to: str) -> None:
     workspace.write({"models/x/BUILD.py": BUILD})
     assert "models/x:image is an image: name a sign()" in workspace.refuse("sign", "models/x:image", "--to", to)
     assert workspace.refuse("check-signature", f"{to}:1").startswith("doit check-signature: say what, and with which public key")
+    gone = workspace.refuse("check-signature", "127.0.0.1:1/x:1", "--key", "release.pub")
+    assert gone == "the connection to 127.0.0.1:1 failed: Connection refused"
     assert "is a private key, and signatures are checked with the public one" in workspace.refuse(
         "check-signature", f"{to}:1", "--key", "release.pem"
     )

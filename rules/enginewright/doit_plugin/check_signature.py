@@ -62,9 +62,11 @@ class CheckSignatureCommand(Command):
                 if described is None:
                     raise SignatureProblem(f"{repository} has no {digest or reference.selector}")
                 checked = verify_image(repository, digest or described.digest, key)
-        except ActionError as error:
-            print(f"ERROR: {error}", file=sys.stderr)
+        except SignatureProblem as problem:
+            print(f"ERROR: {problem}", file=sys.stderr)
             return 1
+        except ActionError as error:  # of the registry: nothing is known of the signature
+            raise InvalidCommand(str(error)) from None
         types = sorted({str(each["predicateType"]) for each in checked.statements})
         if missing := sorted(set(params["type"]) - set(types)):
             others = f"; others do not count: {', '.join(sorted(set(checked.others)))}" if checked.others else ""
