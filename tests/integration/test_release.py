@@ -144,6 +144,11 @@ def test_what_keeps_a_release_from_happening(workspace: Workspace, registry: Reg
     write_database(db, openssl="CVE-2099-0001 HIGH 3.0.9-2")
     done = workspace.doit("release", IMAGE, "--to", to, code=1)
     assert "CVE-2099-0001" in done.stderr and nothing_is_there()
+    # Which nobody can look away from.
+    workspace.doit("ignore", "models/x:scan")
+    done = workspace.doit("release", IMAGE, "--to", to, code=1)
+    assert "ERROR: models/x:scan is ignored, until `doit forget models/x:scan`" in done.stderr and nothing_is_there()
+    workspace.doit("forget", "models/x:scan")
     write_database(db)
     # A password that is wrong, before anything runs.
     workspace.environment["ENGINEWRIGHT_KEY_PASSWORD"] = "another"

@@ -23,12 +23,13 @@ from enginewright.doit_plugin.lock import read_lock
 from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.push import destinations, mount_from
 from enginewright.doit_plugin.pushed import Places
-from enginewright.doit_plugin.session import open_build, user_errors
+from enginewright.doit_plugin.session import foresee, open_build, user_errors
 from enginewright.doit_plugin.sign import OPT_KEY, said_of
 from enginewright.doit_plugin.transfers import TRANSFER_OPTIONS, Transfers, check_transfer_options
 from enginewright.doit_plugin.verify import IN_PLACE, OPT_REQUIRE, summary_of, verify_selection
 from enginewright.errors import ActionError, WorkspaceError, in_words
 from enginewright.execute.build import Build
+from enginewright.execute.outcome import Status
 from enginewright.graph.label import Label
 from enginewright.release import record
 from enginewright.release.lock import FILE, Lock
@@ -202,7 +203,24 @@ def _built_and_verified(release: _Release, lock: Lock, params: Any, again: bool)
         return 1
     # What a scan finds is another thing each day, and no part of what was released.
     more = [*release.statements, *(() if again else release.scans), *filter(None, [release.sign])]
-    return bring_up_to_date(more, **options) if more else 0
+    if code := bring_up_to_date(more, **options) if more else 0:
+        return code
+    left_out = list(_left_out([release.image, *more], lock))
+    for reason in left_out:
+        print(f"ERROR: {reason}", file=sys.stderr)
+    return 1 if left_out else 0
+
+
+def _left_out(labels: Sequence[Label], lock: Lock) -> Iterator[str]:
+    """Which of these targets, and of what they are made of, a build was content not to build, as those that `doit ignore` was told of."""
+    build = open_build(Path.cwd(), look_only=True, pins=pins_of(lock))
+    stale = set(foresee(build, labels))
+    for label in build.graph.closure(labels):
+        outcome = build.outcomes.get(label)
+        if outcome is not None and outcome.status is Status.SKIPPED:
+            yield f"{label} {outcome.reason}"
+        elif label in stale:
+            yield f"{label} is not up to date"
 
 
 def _statements(release: _Release) -> Sequence[bytes]:
