@@ -415,7 +415,7 @@ def test_check_says_which_workers_there_are_for_the_targets(remote: Callable[...
     workspace = remote('{"gpu": "sm_75"}, packages=["xxhash"]', queue_timeout="60")
     steps = json.loads(workspace.doit("remote", "check", "--json").stdout)["steps"]
     told = {step["text"].partition(": ")[0]: step["text"] for step in steps if step["name"] == "worker"}
-    assert set(told) == {"any worker", "gpu-arch=sm_75"}
+    assert told["any worker"] == "any worker: not tried: with execution auto no action asks for one" and len(told) == 2
     assert re.fullmatch(r"gpu-arch=sm_75: worker-0 on \S+, GPU: sm_75, toolchain as in keys", told["gpu-arch=sm_75"])
 
 
@@ -427,6 +427,8 @@ def test_check_says_what_is_wrong_with_workers(remote: Callable[..., Workspace])
     assert re.search(r"FAILED +worker .* gpu-arch=sm_75: .*: xxhash is \S+ there, and 0.1 in keys", done.stdout)
     workspace.write({"workers.json": described})
     assert "FAILED" not in workspace.doit("remote", "check").stdout
+    everywhere = workspace.doit("remote", "check", "--remote-execution=models/x:a=always").stdout
+    assert re.search(r"ok +worker +\d+ ms, any worker: worker-", everywhere)
     assert workspace.build().built == {"models/x:a", "models/x:far", "models/x:b"}
 
 

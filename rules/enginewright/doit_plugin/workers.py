@@ -13,8 +13,9 @@ from enginewright.doit_plugin.remote_settings import read_remote
 from enginewright.doit_plugin.session import open_build
 from enginewright.doit_plugin.shared_cache import access_of
 from enginewright.errors import ActionError, WorkspaceError
-from enginewright.execute.elsewhere import Machine, read_machine
+from enginewright.execute.elsewhere import Machine, read_choice, read_machine
 from enginewright.execute.installation import Installation
+from enginewright.execute.placement import Placement
 from enginewright.execute.platform import host_platform
 from enginewright.workspace.executor import ExecutorSettings
 from enginewright.workspace.settings import read_settings
@@ -31,11 +32,15 @@ _PATIENCE = 10.0
 
 
 class Wanted(NamedTuple):
-    """Platform properties, and the distributions that the actions import which ask for a worker with them; ``gpu`` is what they need."""
+    """Platform properties, and the distributions that the actions import which ask for a worker with them; ``gpu`` is what they need.
+
+    ``used`` says whether any of these actions is for the executor.
+    """
 
     properties: Mapping[str, str]
     packages: frozenset[str]
     gpu: str = ""
+    used: bool = True
 
     def __str__(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.properties.items()) or "any worker"
@@ -46,12 +51,15 @@ def wanted_workers(root: Path, settings: ExecutorSettings) -> list[Wanted]:
     from enginewright.execute.sharing import platform_properties
 
     found: dict[tuple[tuple[str, str], ...], Wanted] = {}
+    choice, here = read_choice(settings.execution), Placement(Installation(), None, look_only=True)
     for target in open_build(root, look_only=True).graph.targets.values():
         if target.action is not None:
             properties = platform_properties(target.action.requires, settings.properties)
             key = tuple(sorted(properties.items()))
-            packages = frozenset(target.action.packages) | (found[key].packages if key in found else frozenset())
-            found[key] = Wanted(properties, packages, target.action.requires.get("gpu", ""))
+            before = found.get(key, Wanted({}, frozenset(), used=False))
+            packages = before.packages | frozenset(target.action.packages)
+            used = before.used or choice.wants(target.label, target.action, here.unmet_here(target))
+            found[key] = Wanted(properties, packages, target.action.requires.get("gpu", ""), used)
     return [found[key] for key in sorted(found)]
 
 
@@ -73,6 +81,8 @@ def worker_steps(root: Path, params: Mapping[str, Any]) -> Iterator[Step]:
         yield Step("executor", True, f"{settings.url} runs actions, {settings.execution}", time.monotonic() - began)
 
         def ask(wanted: Wanted) -> Step:
+            if not wanted.used:
+                return Step("worker", None, f"{wanted}: not tried: with execution {settings.execution} no action asks for one")
             began = time.monotonic()
             try:
                 text, good = _tell(settings, wanted, _probe(execution, storage, settings, wanted))

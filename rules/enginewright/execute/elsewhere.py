@@ -40,6 +40,11 @@ class Choice:
         """The mode of one action."""
         return self.exceptions.get(str(label)) or self.exceptions.get(mnemonic) or self.default
 
+    def wants(self, label: Label, action: Action, unmet: str) -> bool:
+        """Whether an action is for the executor, given why this machine cannot run it, if it cannot."""
+        mode = self.mode(label, action.mnemonic)
+        return mode == ALWAYS or (mode == AUTO and bool(unmet))
+
     def strangers(self, targets: Iterable[Target]) -> list[str]:
         """The exceptions that are for no action of these targets, each with what may have been meant."""
         named = {str(each.label): each.action.mnemonic for each in targets if each.action is not None}
@@ -137,11 +142,6 @@ class Elsewhere:
         self._executor: RemoteExecutor | None = None
         self._problem = problem
         self._lock = threading.Lock()
-
-    def wants(self, label: Label, action: Action, unmet: str) -> bool:
-        """Whether an action is for it, given why this machine cannot run it, if it cannot."""
-        mode = self.choice.mode(label, action.mnemonic)
-        return mode == ALWAYS or (mode == AUTO and bool(unmet))
 
     @functools.cached_property
     def _machines(self) -> list[Machine]:

@@ -34,7 +34,7 @@ class Placement:
         if self._elsewhere is None or target.action is None:
             return None
         if target.label not in self._remote:
-            wanted = self._elsewhere.wants(target.label, target.action, self.unmet_here(target))
+            wanted = self._elsewhere.choice.wants(target.label, target.action, self.unmet_here(target))
             self._remote[target.label] = wanted and (self._look_only or not self._elsewhere.problem)
         return self._elsewhere if self._remote[target.label] else None
 
