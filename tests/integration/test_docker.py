@@ -67,7 +67,9 @@ def test_only_what_docker_lacks_is_sent(workspace: Workspace, dockerd: Engine, c
     assert dockerd.docker("inspect", "--format", "{{.Id}}", "images/x:image").strip() == first["image"]
     assert loaded(workspace, "images/x:image")["sent_layers"] == 0
     workspace.write({"images/x/high.txt": "changed\n"})
-    second = loaded(workspace, "images/x:image", "--tag", "team/x:1.0", "-t", "other")
+    done = workspace.doit("load", "--json", "images/x:image", "--tag", "team/x:1.0", "-t", "other")
+    (second,) = json.loads(done.stdout)
+    assert [line[:17] for line in done.stderr.splitlines() if line.startswith("  ") and "sha256" in line] == ["  sent    sha256:"]
     assert second["sent_layers"] == 1 and second["names"] == ["team/x:1.0", "other:latest"]
     layers = json.loads(dockerd.docker("inspect", "--format", "{{json .RootFS.Layers}}", "team/x:1.0"))
     before = json.loads(dockerd.docker("inspect", "--format", "{{json .RootFS.Layers}}", "images/x:image"))

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +24,8 @@ from enginewright.oci.tar import Member, header
 
 if TYPE_CHECKING:
     import docker
+
+    from enginewright.oci.push import Watch
 
 _CHUNK = 1 << 20
 _MANIFEST = "manifest.json"
@@ -42,8 +45,8 @@ class Loaded(NamedTuple):
     whole: str = ""
 
 
-def load(client: docker.DockerClient, layout: Path, names: Sequence[str], sending: Callable[[int], object] = lambda count: None) -> Loaded:
-    """Have the Engine know the image in ``layout`` by each of ``names``, as ``NAME:TAG``; ``sending`` is told of bytes as they go.
+def load(client: docker.DockerClient, layout: Path, names: Sequence[str], watch: Watch = lambda moved: None) -> Loaded:
+    """Have the Engine know the image in ``layout`` by each of ``names``, as ``NAME:TAG``; ``watch`` is told how far layers got.
 
     A layer that is neither here nor there comes from the registry that the base is from. Raises ActionError for a layout of no one image,
     for such a layer that cannot be had, and where the Engine has another image afterwards; the
@@ -60,19 +63,17 @@ def load(client: docker.DockerClient, layout: Path, names: Sequence[str], sendin
     whole = "it keeps images in containerd's store, which wants all of an image" if _containerd(client) else ""
     known = 0 if whole else _known(client, image.diff_ids, names)
     try:
-        sent = _send(client, layout, image, names, known, sending)
+        sent = _send(client, layout, image, names, known, watch)
     except (APIError, ActionError) as error:
         if not known or _TOO_DEEP in str(error):
             raise
         whole = f"it did not take the new layers alone ({getattr(error, 'explanation', None) or error})"
         known = 0
-        sent = _send(client, layout, image, names, known, sending)
+        sent = _send(client, layout, image, names, known, watch)
     return Loaded(identity, len(image.layers), len(image.layers) - known, sent, whole)
 
 
-def _send(
-    client: docker.DockerClient, layout: Path, image: Image, names: Sequence[str], known: int, sending: Callable[[int], object]
-) -> int:
+def _send(client: docker.DockerClient, layout: Path, image: Image, names: Sequence[str], known: int, watch: Watch) -> int:
     sent = 0
 
     def counted(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -80,12 +81,11 @@ def _send(
         for piece in pieces:
             yield piece
             sent += len(piece)
-            sending(len(piece))
 
     identity = image.manifest["config"]["digest"]
     with tempfile.TemporaryDirectory() as scratch:
         members = _members(layout, image, names, known, Path(scratch))
-        for line in client.api.load_image(counted(_archive(members)), quiet=True):
+        for line in client.api.load_image(counted(_archive(members, watch)), quiet=True):
             said = line if isinstance(line, dict) else json.loads(line)
             if "error" in said:
                 raise ActionError(_refusal(said["error"], len(image.layers)))
@@ -128,13 +128,13 @@ def _known(client: docker.DockerClient, diff_ids: Sequence[str], names: Iterable
     return best
 
 
-def _members(layout: Path, image: Image, names: Sequence[str], known: int, scratch: Path) -> Iterator[Member]:
-    """The members of the archive, without the ``known`` lowest layers."""
+def _members(layout: Path, image: Image, names: Sequence[str], known: int, scratch: Path) -> Iterator[tuple[Member, Descriptor | None]]:
+    """The members of the archive, without the ``known`` lowest layers; and which layer each is."""
     config = image.manifest["config"]["digest"]
     layers = [f"{descriptor.digest.removeprefix('sha256:')}.tar" for descriptor in image.layers]
     described = [{"Config": f"{config.removeprefix('sha256:')}.json", "RepoTags": list(names), "Layers": layers}]
-    yield Member(_MANIFEST, "file", 0o644, canonical_json(described))
-    yield Member(f"{config.removeprefix('sha256:')}.json", "file", 0o644, blob_path(layout, config).read_bytes())
+    yield Member(_MANIFEST, "file", 0o644, canonical_json(described)), None
+    yield Member(f"{config.removeprefix('sha256:')}.json", "file", 0o644, blob_path(layout, config).read_bytes()), None
     # One blob may be several layers: an empty one often is.
     for name, descriptor in dict.fromkeys(list(zip(layers, image.layers))[known:]):
         blob = blob_path(layout, descriptor.digest)
@@ -145,7 +145,7 @@ def _members(layout: Path, image: Image, names: Sequence[str], known: int, scrat
                 blob = _unpacked(blob, scratch / "unpacked")
         except OSError as error:  # it would be taken for one of the connection
             raise ActionError(in_words(error, f"make room in {scratch.parent}, or have TMPDIR name another folder")) from None
-        yield Member(name, "file", 0o644, blob)
+        yield Member(name, "file", 0o644, blob), descriptor
 
 
 def _fetched(layout: Path, descriptor: Descriptor, place: Path) -> Path:
@@ -164,17 +164,24 @@ def _unpacked(blob: Path, place: Path) -> Path:
     return place
 
 
-def _archive(members: Iterable[Member]) -> Iterator[bytes]:
+def _archive(members: Iterable[tuple[Member, Descriptor | None]], watch: Watch) -> Iterator[bytes]:
     """A tar archive, in pieces."""
-    for member in members:
+    from enginewright.oci.push import Moved
+
+    for member, layer in members:
         if isinstance(member.source, bytes):
             size = len(member.source)
             yield header(member, size, 0) + member.source + bytes(-size % 512)
             continue
-        size = member.source.stat().st_size
+        assert layer is not None
+        size, done = member.source.stat().st_size, 0
+        unpacked = replace(layer, size=size)  # as it goes to Docker
         yield header(member, size, 0)
         with member.source.open("rb", buffering=0) as file:
             while piece := file.read(_CHUNK):
                 yield piece
+                done += len(piece)
+                watch(Moved(unpacked, done))
         yield bytes(-size % 512)
+        watch(Moved(unpacked, size, "sent"))
     yield bytes(1024)

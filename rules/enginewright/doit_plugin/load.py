@@ -17,6 +17,7 @@ from enginewright.doit_plugin.built import bring_up_to_date, outputs_of
 from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import user_errors
+from enginewright.doit_plugin.transfers import Transfers
 from enginewright.doit_plugin.units import show_size
 from enginewright.errors import ActionError
 from enginewright.graph.label import Label
@@ -54,20 +55,25 @@ class LoadCommand(Command):
         done: list[dict[str, Any]] = []
         code = 0
         label = next(iter(layouts))
+        shown = Transfers(sys.stderr)
         try:
             with user_errors(), connect() as client:
                 if code := bring_up_to_date(layouts):
                     return code
                 for label, layout in layouts.items():
                     started = time.monotonic()
-                    loaded = load(client, layout, names[label])
+                    loaded = load(client, layout, names[label], shown.watch)
+                    shown.close()
                     seconds = time.monotonic() - started
                     if not params["json"]:
                         print(told(label, names[label], loaded, seconds), flush=True)
                     done.append({"label": str(label), "names": names[label], **loaded._asdict(), "seconds": round(seconds, 3)})
         except ActionError as error:
+            shown.close()
             print(f"{label}: {error}", file=sys.stderr)
             code = 1
+        finally:
+            shown.close()
         if params["json"]:
             print(json.dumps(done, indent=1))
         return code

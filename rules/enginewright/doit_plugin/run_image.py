@@ -19,6 +19,7 @@ from enginewright.doit_plugin.command import Command
 from enginewright.doit_plugin.load import layout_of, names_of
 from enginewright.doit_plugin.options import option
 from enginewright.doit_plugin.session import user_errors
+from enginewright.doit_plugin.transfers import Transfers
 from enginewright.errors import ActionError
 from enginewright.graph.label import Label
 from enginewright.oci.layout import read_image
@@ -94,7 +95,11 @@ def _run(
     client: docker.DockerClient, label: Label, layout: Path, names: list[str], published: dict[str, int], env: dict[str, str], params: Any
 ) -> int:
     """Load the image and run a container of it to its end; what the command is to return. Raises ActionError."""
-    image = load(client, layout, names).image
+    shown = Transfers(sys.stderr)
+    try:
+        image = load(client, layout, names, shown.watch).image
+    finally:
+        shown.close()
     settings = read_image(layout).config.get("config") or {}
     exposed = settings.get("ExposedPorts") or {}
     ports = sorted({*published, *(port if "/" in port else f"{port}/tcp" for port in exposed)})

@@ -1,4 +1,4 @@
-"""Blobs on their way to or from a registry, as people see them: live on a terminal, a line for each elsewhere."""
+"""Blobs on their way to or from a registry, or to Docker, as people see them: live on a terminal, a line for each elsewhere."""
 
 from __future__ import annotations
 
