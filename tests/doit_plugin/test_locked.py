@@ -107,7 +107,7 @@ def test_what_is_locked_must_be_of_what_is_here(workspace: Workspace) -> None:
     workspace.write({"models/z/chance.py": workspace.read("models/z/chance.py").replace("100000", "100001")})
     report = workspace.doit("build", "--json", "--locked", code=1)
     (action,) = [each for each in json.loads(report.stdout)["actions"] if each["label"] == CHANCE]
-    assert action["reason"].startswith("was locked as it was made from other inputs, parameters or code: ")
+    assert action["reason"].startswith("was locked as it was made with another input models/z/chance.py: put that back, or build it")
     assert workspace.trace.lines() == []
     assert workspace.files() == before
 

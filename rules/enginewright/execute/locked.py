@@ -12,7 +12,8 @@ from enginewright.execute.outcome import Outcome, Status
 from enginewright.execute.spawn import Input
 from enginewright.graph.action import Action
 from enginewright.graph.dag import Target
-from enginewright.graph.key import material
+from enginewright.graph.difference import differences
+from enginewright.graph.key import Material, material
 from enginewright.graph.label import Label
 from enginewright.store.digest import Entry, encode_tree, file_digests, tree_files
 from enginewright.store.snapshot import Built
@@ -70,8 +71,9 @@ class LockedBuild(Build):
         assert target.action is not None
         label, began = target.label, self._draft.elapsed()
         previous = self._previous.setdefault(label, self.last_key(label))
-        if self._recipe(target, self._materials.inputs(target)) != pin.recipe:
-            self.reasons[label] = "was locked as it was made from other inputs, parameters or code"
+        made_from = self._made_from(target, self._materials.inputs(target))
+        if made_from.recipe() != pin.recipe:
+            self.reasons[label] = f"was locked as it was made with {self._other(pin.key, made_from)}"
             return None
         if pin.outputs.keys() != target.action.outputs.keys():
             self.reasons[label] = f"was locked with other outputs: {', '.join(sorted(pin.outputs))}"
@@ -105,18 +107,27 @@ class LockedBuild(Build):
         """Why an action must not run; empty when it may."""
         label = target.label
         if label in self._pins:
-            advice = "bring the locked bytes there, or build it without --locked where it can be built, and run doit lock"
-            return f"{self.reasons.get(label, 'is locked')}: {advice}"
+            reason = self.reasons.get(label, "is locked")
+            first = "put that back" if reason.startswith("was locked") else "bring the locked bytes there"
+            return f"{reason}: {first}, or build it without --locked where it can be built, and run doit lock"
         found = self.reproducibilities.get(self.material(label).key())
         if found.reproducible == "bit" if found else not (target.action and known_to_vary(target.action)):
             return ""
         return "would not come out the same again, and is not in the lock: build it without --locked, and run doit lock"
 
-    def _recipe(self, target: Target, inputs: Mapping[str, Input]) -> str:
+    def _other(self, key: str, now: Material) -> str:
+        """In what the action of a locked result was another, by its record, if that is here."""
+        record = self.record(key)
+        found = differences(Material(**record.material), now) if record else []
+        named = [f"another {each.kind} {each.path or each.name}" for each in found if each.kind not in ("toolchain", "platform")]
+        return ", ".join(named) or "other inputs, parameters or code"
+
+    def _made_from(self, target: Target, inputs: Mapping[str, Input]) -> Material:
+        """What a result's recipe covers, which can be told on any machine."""
         assert target.action is not None
         digests = {name: each.digest for name, each in inputs.items()}
         code = self._loaded.installation.code(target.action.run.partition(":")[0])
-        return material(target.action, inputs=digests, code=code, toolchain={}, platform="").recipe()
+        return material(target.action, inputs=digests, code=code, toolchain={}, platform="")
 
 
 def known_to_vary(action: Action) -> bool:
