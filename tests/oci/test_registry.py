@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from http.client import BadStatusLine
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from enginewright.oci.registry import backoff, credentials
 from enginewright.oci.registry.client import Client, Repository, digest_of
 from enginewright.oci.registry.errors import Cancelled, RegistryError
 from enginewright.oci.registry.reference import Reference
-from enginewright.oci.registry.transport import Access
+from enginewright.oci.registry.transport import Access, dropped
 from scripted import Asked, Fault, Says, Server, proxied, scripted
 
 DATA = bytes(range(256)) * 20_000
@@ -127,6 +128,13 @@ def test_an_interrupted_wait() -> None:
 def test_nobody_is_there() -> None:
     with pytest.raises(RegistryError, match=r"the connection to 127\.0\.0\.1:1 failed: Connection refused"):
         Client().repository(Reference.parse("127.0.0.1:1/app")).head_manifest("1")
+
+
+def test_what_is_no_registry() -> None:
+    """As a page that says that the service is being maintained."""
+    assert str(dropped("h", BadStatusLine("<html>\r\n\x1b[1m"))) == "the connection to h failed: <html>   [1m"
+    error = refused(Says(200, b"<html>"), lambda asked: asked.put_manifest("1", MANIFEST, b"{}"))
+    assert str(error).endswith(" with 200, as no registry does: is it one, or is something else before it?")
 
 
 def test_other_bytes_for_a_manifest() -> None:

@@ -44,6 +44,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, what: str, reg
 
 
 _ADVICE = {
+    200: ", as no registry does: is it one, or is something else before it?",
     401: ": log in with `docker login {registry}`, or check that these credentials may do so",
     403: ": the credentials for {registry} are not allowed to do so",
     404: ": there is no such image there, or it is not to be seen without logging in",
@@ -53,15 +54,17 @@ _ADVICE = {
 
 
 def said_in(body: bytes) -> str:
-    """The first error of an answer's body: distribution-spec, "Error Codes". Empty when it is something else.
-
-    It is the word of a server, shown on a terminal: cut to a line of printable characters.
-    """
+    """The first error of an answer's body: distribution-spec, "Error Codes". Empty when it is something else."""
     try:
         first = read_json(body)["errors"][0]
         text = ": ".join(str(first[key]) for key in ("code", "message") if first.get(key))
     except (ValueError, LookupError, TypeError, AttributeError):
         return ""
+    return in_a_line(text)
+
+
+def in_a_line(text: str) -> str:
+    """The word of a server, to be shown on a terminal: cut to a line of printable characters."""
     return "".join(each if each.isprintable() else " " for each in text)[:200]
 
 

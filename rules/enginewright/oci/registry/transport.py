@@ -18,7 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError, SSLError
 
-from enginewright.oci.registry.errors import Cancelled, RegistryError, Transient
+from enginewright.oci.registry.errors import Cancelled, RegistryError, Transient, in_a_line
 
 CHUNK = 1 << 20
 _LARGEST_TEXT = 8 << 20
@@ -171,7 +171,7 @@ def dropped(host: str, error: BaseException) -> Transient:
     cause = error
     while inner := next((each for each in cause.args if isinstance(each, BaseException)), None) or cause.__cause__ or cause.__context__:
         cause = inner
-    reason = (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
+    reason = (cause.strerror if isinstance(cause, OSError) else None) or in_a_line(str(cause)).strip() or type(cause).__name__
     return Transient(f"the connection to {host} failed: {reason}")
 
 
