@@ -217,6 +217,15 @@ def test_what_is_no_statement_of_the_image(workspace: Workspace, to: str, monkey
     assert len(json.loads(repository(to).get_manifest(tag)[1])["layers"]) == 2
 
 
+def test_a_layer_that_is_too_large_for_a_signature(workspace: Workspace, to: str) -> None:
+    digest = pushed(workspace, to)
+    tag = digest.replace(":", "-") + ".att"
+    manifest = json.loads(repository(to).get_manifest(tag)[1])
+    manifest["layers"][0]["size"] = 1 << 40
+    repository(to).put_manifest(tag, MANIFEST, json.dumps(manifest).encode())
+    assert f"{tag} has a layer of {1 << 40} bytes" in check(workspace, f"{to}:1", code=1)
+
+
 def test_a_key_in_a_variable_and_none_of_it_anywhere(workspace: Workspace, to: str) -> None:
     secret = (workspace.root / "release.pem").read_text()
     (workspace.root / "release.pem").unlink()

@@ -36,6 +36,9 @@ _TYPE = "cosign container image signature"
 _ARTIFACTS = {".sig": "application/vnd.dev.cosign.artifact.sig.v1+json", ".att": "application/vnd.dev.cosign.artifact.att.v1+json"}
 _EMPTY = "application/vnd.oci.empty.v1+json"
 
+_LARGEST = 256 << 20
+"""Bytes of a statement; all of one is in memory."""
+
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What documents from a registry lead to that are not what they should be: anyone who may write there can have put them there."""
 
@@ -203,6 +206,11 @@ def _layers(repository: Repository, digest: str, suffix: str) -> list[_Layer]:
         listed = [(Descriptor.from_json(each), dict(each.get("annotations") or {})) for each in json.loads(data)["layers"]]
     except _MALFORMED:
         raise SignatureProblem(f"{repository}:{tag(digest, suffix)} is no manifest of signatures") from None
+    for each, _ in listed:
+        if each.size > _LARGEST:
+            raise SignatureProblem(
+                f"{repository}:{tag(digest, suffix)} has a layer of {each.size} bytes: that is none of ours, take it away"
+            )
     return [_Layer(each.media_type, repository.read_blob(each), annotations) for each, annotations in listed]
 
 
