@@ -89,7 +89,7 @@ def test_signed(workspace: Workspace, to: str) -> None:
     assert check(workspace, "models/x:image", "--at", to) == out
     assert check(workspace, f"{to}@{digest}") == out
     again = workspace.doit("sign", "models/x:signed", "--to", to).stdout
-    assert again == f"{to}@{digest} is signed, with 1 statements (it was already)\n"
+    assert again == f"{to}@{digest} is signed, with 1 statement (it was already)\n"
 
 
 def test_openssl_verifies(workspace: Workspace, to: str, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ class SignCommand(Command):
             )
         else:
             what = f"{signed.new} new: {', '.join(signed.tags)}" if signed.new else "it was already"
-            print(f"{reference.name}@{digest} is signed, with {len(statements)} statements ({what})")
+            print(f"{reference.name}@{digest} is signed, with {len(statements)} statement{'s' * (len(statements) != 1)} ({what})")
         return 0
 
 
