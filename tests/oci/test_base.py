@@ -74,6 +74,31 @@ def test_an_index(tmp_path: Path) -> None:
         taken_in(tmp_path / "both", tmp_path, "linux/s390x")
 
 
+def test_several_images_under_names_of_their_own(tmp_path: Path) -> None:
+    """As `skopeo copy` to oci:FOLDER:TAG and `docker save` of several names make them."""
+    layout = made(tmp_path / "x")
+    first = json.loads((layout / "index.json").read_bytes())["manifests"][0]
+    del first["platform"]
+    other = read_image(made(tmp_path / "y", annotations={"a": "b"}))
+    shutil.copy(blob_path(tmp_path / "y/layout", other.descriptor.digest), blob_path(layout, other.descriptor.digest))
+
+    def named(*entries: Mapping[str, Any]) -> None:
+        (layout / "index.json").write_bytes(
+            canonical_json({"manifests": [{**entry, "annotations": {REF_NAME: f"v{number}"}} for number, entry in enumerate(entries)]})
+        )
+
+    named(first, first)
+    assert read_image(taken_in(layout, tmp_path)).descriptor.digest == first["digest"]
+    shutil.rmtree(tmp_path / "base")
+    named(first, other.descriptor.to_json())
+    assert read_image(taken_in(layout, tmp_path, pin=other.descriptor.digest)).descriptor == other.descriptor
+    shutil.rmtree(tmp_path / "base")
+    with pytest.raises(
+        ActionError, match=f"layout: its index.json names no one image: it names 2: say which with digest='{first['digest']}'"
+    ):
+        taken_in(layout, tmp_path)
+
+
 def test_a_shallow_layout_stays_shallow(tmp_path: Path) -> None:
     layout = made(tmp_path / "x")
     lacking = read_image(layout).layers[0].digest
@@ -113,11 +138,11 @@ def damage(layout: Path, what: str) -> None:
         ("no manifest", r"layout lacks sha256:\w+: No such file"),
         ("[]", r"layout/index.json cannot be read: it is no JSON object"),
         ("[" * 100_000, r"layout/index.json cannot be read: it is nested too deep"),
-        ('{"manifests": [{}]}', r"layout: its index.json names no image: it lacks 'mediaType'"),
-        ('{"manifests": ["x"]}', r"layout: its index.json names no image: 'x' is no descriptor of a blob"),
+        ('{"manifests": [{}]}', r"layout: its index.json names no one image: it lacks 'mediaType'"),
+        ('{"manifests": ["x"]}', r"layout: its index.json names no one image: 'x' is no descriptor of a blob"),
         (
             '{"manifests": [{"mediaType": "a", "digest": 5, "size": 1}]}',
-            r"layout: its index.json names no image: 5 is not a SHA-256 digest",
+            r"layout: its index.json names no one image: 5 is not a SHA-256 digest",
         ),
     ],
 )

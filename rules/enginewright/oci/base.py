@@ -68,7 +68,7 @@ def from_layout(layout: Path, platform: str, folder: Path, digest: str) -> None:
         _check(wanted, len(data), hashlib.sha256(data).hexdigest(), layout.name)
         return data
 
-    root, named = _top(_json((layout / "index.json").read_bytes(), f"{layout.name}/index.json"), platform, layout.name)
+    root, named = _top(_json((layout / "index.json").read_bytes(), f"{layout.name}/index.json"), platform, layout.name, digest)
     _expect(digest, root.digest, layout.name)
     manifest = _choose(Manifest(root, read(root)), platform, layout.name, read)
     value = _image_manifest(manifest, layout.name)
@@ -170,16 +170,20 @@ def _choose(manifest: Manifest, platform: str, where: str, read: Any) -> Manifes
     return Manifest(chosen, read(chosen))
 
 
-def _top(index: Mapping[str, Any], platform: str, where: str) -> tuple[Descriptor, str]:
-    """What a layout's index.json names, only that or for ``platform``; and by which name."""
+def _top(index: Mapping[str, Any], platform: str, where: str, digest: str = "") -> tuple[Descriptor, str]:
+    """What a layout's index.json names: that of ``digest``, only that, or that for ``platform``; and by which name."""
     try:
         entries = index["manifests"]
-        root = Descriptor.from_json(entries[0]) if len(entries) == 1 else choose_platform(index, platform)
+        roots = {each.digest: each for each in map(Descriptor.from_json, entries)}  # one may be there under several names
+        if digest not in roots and len(roots) > 1 and not any("platform" in each for each in entries):
+            raise ValueError(f"it names {len(roots)}: say which with digest={next(iter(roots))!r} or another of them")
+        only = next(iter(roots.values())) if len(roots) == 1 else None
+        root = roots.get(digest) or only or choose_platform(index, platform)
         entry = next(each for each in entries if each["digest"] == root.digest)
         return root, str((entry.get("annotations") or {}).get(REF_NAME, ""))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise ActionError(f"{where}: its index.json names no image: {reason}") from None
+        raise ActionError(f"{where}: its index.json names no one image: {reason}") from None
 
 
 def _image_manifest(manifest: Manifest, where: str) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class Image:
     @property
     def made_by(self) -> list[str]:
         """What made each layer, as its history says: the label of a target here, a command elsewhere; empty where it does not tell."""
-        told = [str(each.get("created_by", "")) for each in self.config.get("history") or () if not each.get("empty_layer")]
+        told = [str(each.get("created_by") or "") for each in self.config.get("history") or () if not each.get("empty_layer")]
         return told if len(told) == len(self.diff_ids) else [""] * len(self.diff_ids)
 
     @property

@@ -5,6 +5,7 @@ One request and its answer; trying again is for those who know what may be sent 
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import ssl
 import threading
@@ -171,6 +172,8 @@ def dropped(host: str, error: BaseException) -> Transient:
     cause = error
     while inner := next((each for each in cause.args if isinstance(each, BaseException)), None) or cause.__cause__ or cause.__context__:
         cause = inner
+    if isinstance(cause, http.client.IncompleteRead):
+        return Transient(f"the connection to {host} broke off {cause.expected} bytes too early")
     reason = (cause.strerror if isinstance(cause, OSError) else None) or in_a_line(str(cause)).strip() or type(cause).__name__
     return Transient(f"the connection to {host} failed: {reason}")
 
