@@ -45,6 +45,13 @@ def test_nothing_said() -> None:
     assert Choice().mode(BIG, "Make") == "auto"
 
 
+def test_what_no_worker_can_be_asked_for_is_given_to_none_by_itself() -> None:
+    test = Action(mnemonic="ImageTest", run="m:f", inputs={}, outputs={}, requires={"network": "yes", "docker": "yes"})
+    build = Action(mnemonic="Engine", run="m:f", inputs={}, outputs={}, requires={"gpu": "sm_90"})
+    assert not read_choice("auto").wants(BIG, test, "needs Docker") and read_choice("ImageTest=always").wants(BIG, test, "needs Docker")
+    assert read_choice("auto").wants(BIG, build, "needs a GPU") and not read_choice("auto").wants(BIG, build, "")
+
+
 def test_exceptions_for_nothing_are_found() -> None:
     action = Action(mnemonic="OnnxExport", run="m:f", inputs={}, outputs={})
     where = Location("models/x/BUILD.py", 1)

@@ -26,6 +26,9 @@ from enginewright.store.results import Result
 if TYPE_CHECKING:
     from enginewright.execute.remote import RemoteExecutor
 
+_NO_PROPERTY = frozenset({"apt", "docker", "programs"})
+"""The execution requirements that a worker cannot be asked for: whether one has them nobody knows."""
+
 AUTO, ALWAYS, NEVER = MODES = ("auto", "always", "never")
 
 
@@ -43,7 +46,7 @@ class Choice:
     def wants(self, label: Label, action: Action, unmet: str) -> bool:
         """Whether an action is for the executor, given why this machine cannot run it, if it cannot."""
         mode = self.mode(label, action.mnemonic)
-        return mode == ALWAYS or (mode == AUTO and bool(unmet))
+        return mode == ALWAYS or (mode == AUTO and bool(unmet) and not _NO_PROPERTY & action.requires.keys())
 
     def strangers(self, targets: Iterable[Target]) -> list[str]:
         """The exceptions that are for no action of these targets, each with what may have been meant."""
