@@ -197,6 +197,24 @@ def test_a_pull_goes_on_where_an_earlier_one_was_interrupted(
     assert set(pull(Client(), to, tmp_path / "pulled").outcomes.values()) == {"there"}
 
 
+@pytest.mark.parametrize("left", ["whole", "damaged", "too long", "other bytes"])
+def test_what_an_earlier_pull_left(registry: Registry, layout: Path, tmp_path: Path, left: str) -> None:
+    to = Reference.parse(f"{registry.host}/image:left")
+    push(Client(), layout, to)
+    (layer,) = read_image(layout).layers
+    data = blob_path(layout, layer.digest).read_bytes()
+    part = blob_path(tmp_path / "pulled", layer.digest).with_name(f"{layer.digest[7:]}.part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(
+        {"whole": data, "damaged": bytes([data[0] ^ 1]) + data[1 : 3 * MIB], "too long": data + b"!", "other bytes": data[:-1] + b"!"}[left]
+    )
+    said: list[str] = []
+    pulled = pull(Client(notice=said.append), to, tmp_path / "pulled")
+    assert blob_path(tmp_path / "pulled", layer.digest).read_bytes() == data and not part.exists()
+    assert (pulled.received < 1000) == (left == "whole")
+    assert said == ([f"what an earlier pull left of {layer.digest} is damaged: it is fetched anew"] if left == "damaged" else [])
+
+
 def test_two_pulls_into_one_folder_take_turns(registry: Registry, layout: Path, tmp_path: Path) -> None:
     to = Reference.parse(f"{registry.host}/image:3")
     push(Client(), layout, to)

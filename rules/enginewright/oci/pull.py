@@ -128,32 +128,40 @@ def _fetch(repository: Repository, blob: Descriptor, folder: Path, watch: Watch)
     """Fetch a blob to its place, from where an interrupted pull left off, and return how many bytes came."""
     path = blob_path(folder, blob.digest)
     part = path.with_name(f"{path.name}.part")
-    sha256 = hashlib.sha256()
+    received = 0
     # Buffered: a raw file takes less than it is given when the disk is nearly full, and does not say so.
     with naming(path), part.open("a+b") as file:
+        sha256, begun = hashlib.sha256(), 0
         file.seek(0)
-        begun = 0
         while data := file.read(CHUNK):
             sha256.update(data)
             begun += len(data)
-        if begun >= blob.size:  # whole, and not what it should be, or it would have been renamed
+        whole = begun == blob.size and f"sha256:{sha256.hexdigest()}" == blob.digest
+        if begun >= blob.size and not whole:
             file.truncate(0)
             sha256, begun = hashlib.sha256(), 0
-        done = begun
-        try:
-            with repository.open_blob(blob, begun, sha256) as stream:
-                while data := stream.read(CHUNK):
-                    file.write(data)
-                    done += len(data)
-                    watch(Moved(blob, done))
-        except RegistryError as error:
-            # Other bytes, or too many: none of them are worth keeping. After a connection that is lost the next pull goes on.
-            if not error.status and not isinstance(error, Transient):
-                with suppress(OSError):
-                    part.unlink()
-            raise
+        while not whole:
+            done = begun
+            try:
+                with repository.open_blob(blob, begun, sha256) as stream:
+                    while data := stream.read(CHUNK):
+                        file.write(data)
+                        received += len(data)
+                        done += len(data)
+                        watch(Moved(blob, done))
+                whole = True
+            except RegistryError as error:
+                if error.status or isinstance(error, Transient):
+                    raise  # the next pull goes on
+                if not begun:  # other bytes, or too many: none of them are worth keeping
+                    with suppress(OSError):
+                        part.unlink()
+                    raise
+                repository.client.notice(f"what an earlier pull left of {blob.digest} is damaged: it is fetched anew")
+                file.truncate(0)
+                sha256, begun = hashlib.sha256(), 0
         file.flush()
         os.fsync(file.fileno())
     os.chmod(part, 0o644)
     os.rename(part, path)
-    return blob.size - begun
+    return received
