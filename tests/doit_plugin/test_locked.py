@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from enginewright.doit_plugin.session import open_build
-from enginewright.graph.label import Label
-from enginewright.release.lock import Locked, Pinned, parse, render
+from enginewright.release.lock import Locked, parse, render
 from enginewright.store.digest import file_digests
+from pinned import lock_elsewhere
 from throwaway import PYPROJECT, Report, Workspace
 
 CHANCE, AFTER = "models/z:chance", "models/z:after"
@@ -136,24 +135,10 @@ def test_a_machine_without_the_gpu_takes_what_one_with_it_has_locked(workspace: 
     declared = f'python_action(name="gpu", {made_of}, requires={{"gpu": "sm_00"}})\n'
     workspace.write({"models/g/BUILD.py": f"from enginewright import python_action\n{declared}", "models/g/make.py": workspace.make})
     workspace.write({"models/g/a.txt": "a\n"})
-    label = Label.parse("models/g:gpu")
     assert workspace.build("--locked").skipped == {"models/g:gpu"}
     assert "models/g:gpu cannot be made again as it was, and needs a GPU" in workspace.doit("lock").stdout
 
-    # What the other machine has put into the store, and locked.
-    monkeypatch.chdir(workspace.root)
-    monkeypatch.setenv("ENGINEWRIGHT_STORE", str(workspace.store))
-    build = open_build(workspace.root, look_only=True)
-    build.pending(build.graph.closure([label]))
-    (workspace.root / "made").write_text("made there\n")
-    fast, strong = file_digests(workspace.root / "made")
-    blob = workspace.store / "blobs" / fast[:2] / fast
-    blob.parent.mkdir(exist_ok=True)
-    shutil.copy(workspace.root / "made", blob)
-    lock = parse(workspace.read("build.lock"))
-    pinned = Pinned("unknown", "0" * 32, build.material(label).recipe(), {"out": Locked(strong, 11, fast)})
-    workspace.write({"build.lock": render(replace(lock, outputs={**lock.outputs, str(label): pinned}))})
-
+    lock_elsewhere(workspace, "models/g:gpu", "made there\n", monkeypatch)
     assert workspace.build("--locked").cached == {"models/g:gpu"}
     assert workspace.read("build/models/g/gpu/out.txt") == "made there\n"
     assert "what is locked of it stays" in workspace.doit("lock", "--check").stdout

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pinned import lock_elsewhere
 from registries import Registry, need
 from scanned import declare, write_database
 from throwaway import Workspace
@@ -30,6 +31,13 @@ from enginewright import image_index
 image_index(name="index", images=[":image"])
 provenance(name="origin", subject=":index")
 sign(name="index_signed", subject=":index", attestations=[":origin"], key="file:release.pem")
+"""
+ENGINE = """
+from enginewright import files_layer, image, python_action
+
+python_action(name="engine", function="make.py:copy", inputs={"a": "a.txt"}, outputs={"out": "out.txt"}, requires={"gpu": "sm_00"})
+files_layer(name="layer", files={"/engine": ":engine"})
+image(name="image", layers=[":layer"])
 """
 PASSWORD = "a password of the tests"
 TARGETS = {f"models/x:{name}" for name in ("onnx", "system", "python", "model", "image", "sbom", "provenance")}
@@ -124,6 +132,24 @@ def test_an_index_is_released_with_what_is_said_of_its_images(workspace: Workspa
     assert "is released without" not in done.stderr
     assert json.loads(workspace.read("release.json"))["targets"].keys() == TARGETS | {"models/x:index", "models/x:origin"}
     assert "states  https://slsa.dev/provenance/v1" in workspace.doit("check-signature", to, "--key", "release.pub").stdout
+
+
+def test_what_only_another_machine_builds_is_released_as_it_is_locked(
+    workspace: Workspace, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an engine that was measured on a GPU: it is in the image with the bytes that are locked, and nobody builds it again."""
+    workspace.write({"models/g/BUILD.py": ENGINE, "models/g/make.py": workspace.make, "models/g/a.txt": "a\n"})
+    lock_elsewhere(workspace, "models/g:engine", "made there\n", monkeypatch)
+    to = f"{registry.host}/team/engine:1.0"
+    done = workspace.doit("release", "models/g:image", "--to", to)
+    assert "skipped    models/g:engine: is taken as it is locked" in done.stderr
+    assert workspace.read("build/models/g/engine/out.txt") == "made there\n" and workspace.trace.lines() == []
+    assert json.loads(workspace.read("release.json"))["targets"]["models/g:engine"]["class"] == "locked"
+    assert "nothing to do" in workspace.doit("release", "models/g:image", "--to", to).stdout
+    assert "identical  models/g:engine (locked)\n" in workspace.doit("release", "--check", "release.json").stdout
+    workspace.write({"models/g/a.txt": "b\n"})
+    done = workspace.doit("release", "models/g:image", "--to", to, code=1)
+    assert "models/g:engine (PythonAction): was locked as it was made with other inputs" in done.stderr
 
 
 def test_a_class_that_is_found_is_no_difference(workspace: Workspace) -> None:

@@ -175,9 +175,13 @@ class Build:
                 found[label] = outcome.reason
             elif not self.done(label):
                 behind = (_passed_on(dep, found[dep]) for dep in self.graph.deps[label] if dep in found)
-                if reason := (self._placement.unmet(target) if target.action else "") or next(behind, ""):
+                if reason := (self._lacks(target) if target.action else "") or next(behind, ""):
                     found[label] = reason
         return found
+
+    def _lacks(self, target: Target) -> str:
+        """Why a target's action cannot run; empty when it can, or is not to."""
+        return self._placement.unmet(target)
 
     def judge(self, label: Label) -> bool:
         """Whether a target is done without running anything: up to date, restored from the store, or skipped.

@@ -55,6 +55,10 @@ class LockedBuild(Build):
             return super()._judge(target)
         return self._take(target, pin)
 
+    def _lacks(self, target: Target) -> str:
+        # What is locked is not run anywhere: that it could not be taken is what is wrong.
+        return "" if target.label in self._pins else super()._lacks(target)
+
     def run(self, label: Label) -> Outcome:
         """Run a target's action, unless that would not give the same outputs again: then the outcome is a failure."""
         reason = self._refusal(self.graph.targets[label])
