@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -55,7 +56,8 @@ class BucketObjects:
                     **options,
                 )
         except (BaseError, ValueError, OSError) as error:
-            raise WorkspaceError(f"{address}: {_first_line(error)}") from None
+            hint = f" (credentials: {_CREDENTIALS[address.scheme]})" if address.scheme in _CREDENTIALS else ""
+            raise WorkspaceError(f"{address}: {_first_line(error)}{hint}") from None
 
     def describe(self) -> str:
         """Ask for what cannot be there."""
@@ -107,4 +109,7 @@ class BucketObjects:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    """What went wrong. Of a document in XML that came as the answer its code is quoted, not the rest."""
+    first = next(iter(str(error).splitlines()), type(error).__name__).partition(": <")[0]
+    code = re.search(r"<Code>(\w+)</Code>", str(error))
+    return f"{first}: {code[1]}" if code else first
