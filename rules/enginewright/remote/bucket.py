@@ -100,7 +100,9 @@ class BucketObjects:
                 raise RemoteError(f"{self._address} cannot be written to: {_first_line(error)}") from None
             raise
         except (PermissionDeniedError, UnauthenticatedError) as error:
-            raise RemoteError(f"{self._address} does not allow {doing} {name}: {_first_line(error)}") from None
+            listing = " (S3 says so of what it lacks, too, to those without s3:ListBucket)"
+            hint = listing if self._address.scheme == "s3" and doing != "writing" else ""
+            raise RemoteError(f"{self._address} does not allow {doing} {name}{hint}: {_first_line(error)}") from None
         except (BaseError, OSError, ValueError) as error:
             if _METADATA in str(error) or "metadata.google.internal" in str(error):
                 variables = _CREDENTIALS[self._address.scheme]
