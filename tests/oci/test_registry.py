@@ -401,3 +401,23 @@ def test_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         with repository(in_turn(Says(404))) as (asked, server, _):
             assert asked.head_manifest("1") is None and len(server.asked) == 1
         assert len(proxy.asked) == 1
+        # Without a scheme, as many tools read it, and with a login.
+        monkeypatch.setenv("http_proxy", f"user:p%40ss@{proxy.host}")
+        plain = Client(Access(plain_http=True))
+        assert plain.repository(Reference.parse("registry.example:5000/app")).head_manifest("1") is None
+        assert proxy.asked[1].headers["proxy-authorization"] == "Basic " + base64.b64encode(b"user:p@ss").decode()
+        assert "Authorization" not in proxy.asked[1].headers
+
+
+def test_a_proxy_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    asked = Reference.parse("registry.example/app")
+    for text in ("socks5://user:secret@127.0.0.1:1", "http://[secret"):
+        monkeypatch.setenv("https_proxy", text)
+        with pytest.raises(RegistryError, match=r"what the variable https_proxy names is no proxy by which registry.example can") as caught:
+            Client().repository(asked).head_manifest("1")
+        assert "secret" not in str(caught.value)
+    monkeypatch.setenv("https_proxy", "127.0.0.1:1")
+    with pytest.raises(RegistryError, match=r"to registry.example, by the proxy that the environment names, failed: Connection refused"):
+        Client().repository(asked).head_manifest("1")

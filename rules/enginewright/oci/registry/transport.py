@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationParseError, SSLError
+from urllib3.exceptions import HTTPError, LocationParseError, ProxyError, SSLError
 
 from enginewright.oci.registry.errors import Cancelled, RegistryError, Transient, in_a_line
 
@@ -142,12 +142,7 @@ class Transport:
             if (scheme, host) not in self._pools:
                 # Reading the system's certificates takes longer than a request on this machine.
                 context = _trust(host, self._access.ca_file) if scheme == "https" else None
-                proxy = _proxy(scheme, host)
-                self._pools[scheme, host] = (
-                    urllib3.ProxyManager(proxy, ssl_context=context, blocksize=CHUNK, maxsize=16)
-                    if proxy
-                    else urllib3.PoolManager(ssl_context=context, blocksize=CHUNK, maxsize=16)
-                )
+                self._pools[scheme, host] = _manager(scheme, host, context)
             return self._pools[scheme, host]
 
 
@@ -169,13 +164,14 @@ def whole(response: urllib3.BaseHTTPResponse) -> Answer:
 
 def dropped(host: str, error: BaseException) -> Transient:
     """A connection that could not be made, or broke; in the words of the innermost of the errors that led to this one."""
+    by_proxy = ", by the proxy that the environment names," if isinstance(error, ProxyError) else ""
     cause = error
     while inner := next((each for each in cause.args if isinstance(each, BaseException)), None) or cause.__cause__ or cause.__context__:
         cause = inner
     if isinstance(cause, http.client.IncompleteRead):
         return Transient(f"the connection to {host} broke off {cause.expected} bytes too early")
     reason = (cause.strerror if isinstance(cause, OSError) else None) or in_a_line(str(cause)).strip() or type(cause).__name__
-    return Transient(f"the connection to {host} failed: {reason}")
+    return Transient(f"the connection to {host}{by_proxy} failed: {reason}")
 
 
 def is_address(url: str) -> bool:
@@ -240,5 +236,18 @@ def _trust(host: str, ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _proxy(scheme: str, host: str) -> str | None:
-    return None if is_loopback(host) or proxy_bypass(host) else getproxies().get(scheme)
+def _manager(scheme: str, host: str, context: ssl.SSLContext | None) -> urllib3.PoolManager:
+    """Connections to a host, by way of the proxy that the environment names for it."""
+    named = None if is_loopback(host) or proxy_bypass(host) else getproxies().get(scheme)
+    if not named:
+        return urllib3.PoolManager(ssl_context=context, blocksize=CHUNK, maxsize=16)
+    try:
+        url = named if "://" in named else f"http://{named}"  # as curl and Docker read it
+        parts = urlsplit(url)
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+        headers = urllib3.make_headers(proxy_basic_auth=login)
+        return urllib3.ProxyManager(url, proxy_headers=headers, ssl_context=context, blocksize=CHUNK, maxsize=16)
+    except (ValueError, HTTPError):  # it is not shown: there may be a password in it
+        raise RegistryError(
+            f"what the variable {scheme}_proxy names is no proxy by which {host} can be reached: write http://HOST:PORT"
+        ) from None
