@@ -37,7 +37,7 @@ class RemoteCommand(Command):
     doc_description = (
         "check tries the remote cache that the settings, the environment or the options name, a step at a time: whether it is there and"
         " lets us in, what it can do, and whether it gives back what it took; then the remote executor, and a worker of each kind that"
-        " the targets of the workspace ask for: an action has it say what it is, and it is compared with what action keys name."
+        " the actions for it ask for: one more action has it say what it is, and it is compared with what action keys name."
         " describe prints what a worker with these platform properties is, for the setting workers. Exit codes: 0 all works, 1 a step"
         " failed, 3 nothing is set up, or not as it should be."
     )
