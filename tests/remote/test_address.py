@@ -18,6 +18,7 @@ from enginewright.remote.address import Access, parse, read_token, s3_endpoint
         ("http://cache:8080/bazel/", "cache", 8080, "bazel"),
         ("s3://bucket/prefix/more", "bucket", 0, "prefix/more"),
         ("file:///srv/cache", "", 0, "/srv/cache"),
+        ("file://localhost/srv/cache", "", 0, "/srv/cache"),
     ],
 )
 def test_addresses(text: str, host: str, port: int, path: str) -> None:
@@ -26,7 +27,10 @@ def test_addresses(text: str, host: str, port: int, path: str) -> None:
     assert parse(str(address)) == address
 
 
-@pytest.mark.parametrize("text", ["cache:8980", "", "ftp://cache", "grpc://", "grpc://cache:no", "grpc://cache:99999", "file://srv/cache"])
+@pytest.mark.parametrize(
+    "text",
+    ["cache:8980", "", "ftp://cache", "grpc://", "grpc://cache:no", "grpc://cache:99999", "file://srv/cache", "file://", "file:cache"],
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(WorkspaceError):
         parse(text)

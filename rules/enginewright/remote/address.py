@@ -54,12 +54,12 @@ def parse(text: str) -> Address:
             f"{_shown(text)}: expected grpc://HOST:PORT[/INSTANCE], grpcs://..., http://HOST[:PORT][/PATH], https://..., "
             "s3://BUCKET[/PREFIX], gs://..., az://... or file:///FOLDER"
         )
-    if url.scheme == "file" and url.hostname:
+    if url.scheme == "file" and (url.netloc not in ("", "localhost") or not url.path.startswith("/")):
         raise WorkspaceError(f"{_shown(text)}: expected file:///FOLDER, with three slashes before an absolute path")
     if url.username or url.password or url.query or url.fragment:
         raise WorkspaceError(f"{_shown(text)}: give a token by ENGINEWRIGHT_REMOTE_TOKEN or token-file, nothing but the address here")
     path = url.path if url.scheme == "file" else url.path.strip("/")
-    return Address(url.scheme, url.hostname or "", port or _PORTS.get(url.scheme, 0), path)
+    return Address(url.scheme, "" if url.scheme == "file" else url.hostname or "", port or _PORTS.get(url.scheme, 0), path)
 
 
 def s3_endpoint(environment: Mapping[str, str]) -> str:
