@@ -80,7 +80,10 @@ def test_a_release_and_its_check_elsewhere(workspace: Workspace, registry: Regis
         subprocess.run(["sha256sum", path], cwd=workspace.root, check=True, text=True, capture_output=True).stdout.split()[0] == sums[path]
     )
     statement = json.loads(workspace.read("build/models/x/provenance.json"))
-    assert "bit" in json.dumps(statement["predicate"]["buildDefinition"]["internalParameters"])
+    definition = statement["predicate"]["buildDefinition"]
+    assert {each["reproducible"] for each in definition["internalParameters"]["actions"].values()} == {"bit"}
+    declared = definition["externalParameters"]["declarations"]["models/x:onnx"]["attributes"]
+    assert declared.keys() == {"src", "dims", "tolerance"} and declared["src"] == "net.onnx"
 
     # Again: nothing. A record that is not whole is written anew.
     (workspace.root / "release.json").write_bytes(b"\xff")

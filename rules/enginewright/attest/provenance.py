@@ -27,7 +27,7 @@ def provenance(lineage: Mapping[str, Any], builder: str, base: Sequence[Resource
             "buildType": BUILD_TYPE,
             "externalParameters": {
                 "target": lineage["label"],
-                "declarations": {each["label"]: {name: each[name] for name in ("rule", "attributes", "declared")} for each in targets},
+                "declarations": {each["label"]: _declaration(each) for each in targets},
             },
             "internalParameters": {"actions": {each["label"]: _action(each) for each in targets}},
             "resolvedDependencies": _unique([*base, *_dependencies(targets)]),
@@ -58,6 +58,12 @@ def sources(target: Mapping[str, Any]) -> Iterator[Resource]:
         if "source" in given:
             uri = {"uri": purl(given["distribution"], given["version"])} if "distribution" in given else {}
             yield resource(given["source"], given["sha256"], **uri)
+
+
+def _declaration(target: Mapping[str, Any]) -> dict[str, Any]:
+    """What a BUILD.py says of a target, without the attributes that it leaves out or empty: of those a lineage has texts as well."""
+    given = {name: text for name, text in target["attributes"].items() if text not in ("None", "", "[]", "{}")}
+    return {"rule": target["rule"], "attributes": given, "declared": target["declared"]}
 
 
 def _fetches(target: Mapping[str, Any]) -> bool:
