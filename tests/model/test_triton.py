@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import text_format
 
 from enginewright.errors import ActionError
-from enginewright.model.triton import Model, capability, config, version_of
+from enginewright.model.triton import Model, capability, config, version_of, with_more
 from triton_schema import ModelConfig
 
 IO = [
@@ -82,3 +82,35 @@ def test_versions_are_of_the_content() -> None:
     assert version_of(files) != version_of({**files, "model.plan": "ac" * 32})
     assert 2**52 <= version_of(files) < 2**53 and len(str(version_of(files))) == 16
     assert int(float(version_of(files))) == version_of(files)
+
+
+def test_what_somebody_else_adds() -> None:
+    text = config(engine(), 7, "specific")
+    more = """
+    # name: "of the model"
+    dynamic_batching { max_queue_delay_microseconds: 100 }
+    instance_group [ { name: "a { b" kind: KIND_GPU } ]
+    parameters < key: "platform" value: { string_value: 'it\\'s' } >
+    """
+    found = text_format.Parse(with_more(text, more.encode(), "more.pbtxt"), ModelConfig())
+    assert (found.name, found.dynamic_batching.max_queue_delay_microseconds) == ("minilm", 100)
+    assert with_more(text, b" \n", "more.pbtxt") == text
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        (b"max_batch_size: 8", "more.pbtxt has max_batch_size, which is made of the model: leave it out"),
+        (b'name: "other"', "more.pbtxt has name, which is made of the model"),
+        (b"version_policy { all {} }", "more.pbtxt has version_policy, which is made"),
+        (b"dynamic_batching {", "more.pbtxt: its brackets do not match: '}' is missing"),
+        (b"dynamic_batching { ] }", "more.pbtxt: its brackets do not match, at ']'"),
+        (b"}", "more.pbtxt: its brackets do not match, at '}'"),
+        (b"# caf\xe9", "more.pbtxt is no text in UTF-8"),
+    ],
+)
+def test_what_nobody_can_add(more: bytes, problem: str) -> None:
+    text = config(engine(), 7, "specific")
+    with pytest.raises(ActionError) as caught:
+        with_more(text, more, "more.pbtxt")
+    assert str(caught.value).startswith(problem)

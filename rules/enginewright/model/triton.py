@@ -7,6 +7,7 @@ common/protobuf/model_config.proto (https://github.com/triton-inference-server).
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,11 @@ _TYPES = {
     "int8": "TYPE_INT8", "int16": "TYPE_INT16", "int32": "TYPE_INT32", "int64": "TYPE_INT64", "float16": "TYPE_FP16",
     "float32": "TYPE_FP32", "float64": "TYPE_FP64", "bfloat16": "TYPE_BF16", "object": "TYPE_STRING", "str": "TYPE_STRING",
 }  # fmt: skip
+
+
+_TOKEN = re.compile(r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\#.*|[\[\]{}<>]|[A-Za-z_]\w*""")
+_CLOSED_BY = {"{": "}", "[": "]", "<": ">"}
+_REPEATED = frozenset({"input", "output", "cc_model_filenames", "instance_group"})
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,39 @@ def config(model: Model, version: int, policy: str) -> str:
         named = ", ".join(f'"{number}"' for number in range(model.profiles))
         lines.append(f"instance_group: {{ kind: KIND_GPU profile: [ {named} ] }}")
     return "\n".join(lines) + "\n"
+
+
+def with_more(text: str, more: bytes, where: str) -> str:
+    """A configuration with what somebody else has to say of it at its end.
+
+    Raises ActionError, beginning with ``where``, for what is no text, has brackets that do not match, or says what is said already.
+    """
+    try:
+        added = more.decode().strip()
+    except UnicodeDecodeError as error:
+        raise ActionError(f"{where} is no text in UTF-8: {error.reason} (byte {error.start})") from None
+    once = set(_fields(text, where)) - _REPEATED
+    for name in _fields(added, where):
+        if name in once:
+            raise ActionError(f"{where} has {name}, which is made of the model: leave it out")
+    return f"{text}{added}\n" if added else text
+
+
+def _fields(text: str, where: str) -> list[str]:
+    """The fields of a message in the text format (https://protobuf.dev/reference/protobuf/textformat-spec/), not those of others in it."""
+    found: list[str] = []
+    closing: list[str] = []
+    for token in _TOKEN.findall(text):
+        if token in _CLOSED_BY:
+            closing.append(_CLOSED_BY[token])
+        elif token in _CLOSED_BY.values():
+            if not closing or closing.pop() != token:
+                raise ActionError(f"{where}: its brackets do not match, at {token!r}")
+        elif token[0] not in "\"'#" and not closing:
+            found.append(token)
+    if closing:
+        raise ActionError(f"{where}: its brackets do not match: {closing[-1]!r} is missing")
+    return found
 
 
 def _batch(model: Model) -> str:

@@ -138,7 +138,7 @@ def write_repository(inputs: Mapping[str, Path], outputs: Mapping[str, Path], pa
     """
     from enginewright.bundle.sums import seal
     from enginewright.model.checksum import sha256_of
-    from enginewright.model.triton import config, version_of
+    from enginewright.model.triton import config, version_of, with_more
 
     for name in (*params["engines"], *params["onnx"]):
         model, files = _engines(name, inputs, params) if name in params["engines"] else _onnx(name, inputs, params)
@@ -149,7 +149,7 @@ def write_repository(inputs: Mapping[str, Path], outputs: Mapping[str, Path], pa
             (folder / file).symlink_to(path.resolve())
         text = config(model, number, "latest" if params["version"] else "specific")
         if f"config/{name}" in inputs:
-            text += inputs[f"config/{name}"].read_text(encoding="utf-8").rstrip() + "\n"
+            text = with_more(text, inputs[f"config/{name}"].read_bytes(), f"config[{name!r}]")
         (folder.parent / "config.pbtxt").write_text(text, encoding="utf-8")
     seal(outputs["bundle"])
 
