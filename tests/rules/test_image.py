@@ -281,17 +281,18 @@ def test_a_shallow_base_and_an_image_on_an_image_on_one(base: Path, tmp_path: Pa
         assert present == [False, *[True] * (len(made.layers) - 1)]
 
 
-def test_what_is_kept_of_a_foreign_base(base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_what_is_kept_of_a_foreign_base(base: Path, tmp_path: Path, codec: str) -> None:
     def change(entry: dict[str, Any], manifest: dict[str, Any], config: dict[str, Any]) -> None:
         entry["mediaType"] = manifest["mediaType"] = "application/vnd.docker.distribution.manifest.v2+json"
         manifest["config"]["mediaType"] = "application/vnd.docker.container.image.v1+json"
-        manifest["layers"][0] |= {"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "annotations": {"a": "b"}}
+        manifest["layers"][0] |= {"mediaType": f"application/vnd.docker.image.rootfs.diff.tar.{codec}", "annotations": {"a": "b"}}
         config |= {"variant": "v8", "docker_version": "20", "history": [{"created_by": "a"}, {"created_by": "b", "empty_layer": True}]}
         config["config"] |= {"Healthcheck": {"Test": ["CMD", "true"]}, "Volumes": None, "OnBuild": []}
 
     rewrite(base, change)
     image = on(base, tmp_path / "app", [b"app"])
-    assert image.manifest["layers"][0]["mediaType"] == "application/vnd.oci.image.layer.v1.tar+gzip"
+    assert image.manifest["layers"][0]["mediaType"] == f"application/vnd.oci.image.layer.v1.tar+{codec}"
     assert image.manifest["layers"][0]["annotations"] == {"a": "b"}
     assert image.manifest["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
     assert image.platform["variant"] == "v8" and image.config["config"]["Healthcheck"] == {"Test": ["CMD", "true"]}

@@ -25,6 +25,7 @@ LAYERS = {
     f"{LAYER}+zstd": f"{LAYER}+zstd",
     "application/vnd.docker.image.rootfs.diff.tar": LAYER,
     "application/vnd.docker.image.rootfs.diff.tar.gzip": f"{LAYER}+gzip",
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": f"{LAYER}+zstd",
 }
 """The media types of layers that images here may have, and the one that an OCI manifest has for the same bytes.
 
