@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import os
 import threading
@@ -20,7 +21,7 @@ import pytest
 from enginewright.oci.contents import Manifest, read_contents
 from enginewright.oci.layout import Descriptor
 from enginewright.oci.media import LAYER, MANIFEST
-from enginewright.oci.registry import backoff, credentials
+from enginewright.oci.registry import backoff, credentials, upload
 from enginewright.oci.registry.client import Client, Repository, digest_of
 from enginewright.oci.registry.errors import Cancelled, RegistryError
 from enginewright.oci.registry.reference import Reference
@@ -316,6 +317,24 @@ def test_a_token_that_ran_out() -> None:
         current[0] = "second"
         assert asked.head_manifest("2") is None
         assert server.lines.count("GET /token?service=reg&scope=repository%3Aapp%3Apull") == 2
+
+
+def test_a_token_that_ran_out_while_a_blob_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blob is sent again with another one, and as before: whole."""
+    monkeypatch.setattr(upload, "_PART", 100)
+    given = iter(["first", "second", "third"])
+
+    def answer(asked: Asked) -> Says:
+        if asked.path.startswith("/token"):
+            return Says(200, json.dumps({"token": next(given)}).encode())
+        if asked.headers.get("Authorization") is None or (asked.method, asked.headers["Authorization"]) == ("PUT", "Bearer first"):
+            return Says(401, headers={"WWW-Authenticate": f'Bearer realm="http://{asked.headers["Host"]}/token"'})
+        return {"POST": Says(202, headers={"Location": "/v2/app/blobs/uploads/1"}), "PUT": Says(201)}.get(asked.method, Says(404))
+
+    with repository(answer, push=True) as (asked, server, lines):
+        asked.put_blob(BLOB, lambda offset: io.BytesIO(DATA[offset:]))
+    sent = [(each.method, len(each.body)) for each in server.asked if each.method in ("PUT", "PATCH")]
+    assert sent == [("PUT", len(DATA))] * 2 and len(lines) == 1 and "ran out; trying again" in lines[0]
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,8 @@ class Upload:
             except Transient as problem:
                 self._backoff.wait(problem)
                 location, reached = self._backoff.retry(lambda at=location: self._where(at))  # type: ignore[misc]
-                if not self._got_to(reached) and not self._parts_refused:  # a proxy that does not like the size may just hang up
-                    self._part = min(self._part, _PART)
+                if not self._got_to(reached) and not self._parts_refused and problem.status != 401:
+                    self._part = min(self._part, _PART)  # a proxy that does not like the size may just hang up
                 offset = reached
         self._sent(self._blob.size)
         return self._bytes
