@@ -100,6 +100,8 @@ def test_several_images_and_several_tags(workspace: Workspace, registry: Registr
         (["imagos/...", "--to", "h:1/a"], "no package in 'imagos' (did you mean 'images'?)"),
         (["images/x", "--to", "h:1/a"], "--to h:1/a: images/x:app and images/x:tool would both be h:1/a"),
         (["images/x:app", "--to", "h:1/a", "--ca", "no.pem"], "--ca no.pem: there is no such file"),
+        (["images/x:app", "--to", "h:1/a", "--mount-from", "h:1/b:2"], "--mount-from h:1/b:2: expected a repository without a registry"),
+        (["images/x:app", "--to", "h:1/a", "--mount-from", "A B"], "--mount-from A B: expected a repository"),
     ],
 )
 def test_misuse(workspace: Workspace, arguments: list[str], problem: str) -> None:

@@ -58,6 +58,7 @@ class PushCommand(Command):
             raise InvalidCommand("doit push: say what and where, as in: doit push images/minilm:image --to ghcr.io/team/minilm:1.0")
         ca = check_transfer_options(params, "push")
         check_templates(params["to"])
+        check_repository(params["mount_from"])
         self.load_settings(params)
         choose_compression(params)
         layouts = outputs_of(args, ("layout",), "image: name an image(), image_index() or oci_base()", by_label=("base",))
@@ -118,6 +119,16 @@ def check_templates(templates: Sequence[str]) -> None:
         for name in re.findall(r"\{([^}]*)\}", template):
             if name not in ("package", "name"):
                 raise InvalidCommand(f"--to {template}: {{{name}}} stands for nothing; there are {{package}} and {{name}}")
+
+
+def check_repository(name: str) -> None:
+    """Raise doit's InvalidCommand for what --mount-from cannot name."""
+    try:
+        whole = not name or Reference.parse(f"localhost/{name}").repository == name
+    except ValueError:
+        whole = False
+    if not whole:
+        raise InvalidCommand(f"--mount-from {name}: expected a repository without a registry and a tag, as team/base")
 
 
 def mount_from(places: Places, to: Reference, named: str, digest: str) -> str | None:
