@@ -13,6 +13,7 @@ import os
 import random
 import shutil
 import tarfile
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,13 @@ import pytest
 
 from enginewright.errors import ActionError
 from enginewright.oci import base
-from enginewright.oci.base import from_archive, from_layout
+from enginewright.oci.base import from_archive, from_layout, from_registry
 from enginewright.oci.layout import Descriptor, blob_path, canonical_json, read_image, write_image, write_index
-from enginewright.oci.media import LAYER, REF_NAME
+from enginewright.oci.media import CONFIG as CONFIG_TYPE
+from enginewright.oci.media import LAYER, MANIFEST, REF_NAME
+from enginewright.oci.registry.client import Client
+from enginewright.oci.registry.reference import Reference
+from scripted import Asked, Says, scripted
 
 LAYERS = (b"the lower layer" * 100, b"the upper layer")
 
@@ -72,6 +77,30 @@ def test_an_index(tmp_path: Path) -> None:
     shutil.rmtree(base)
     with pytest.raises(ActionError, match="both: it has no image for linux/s390x; there are linux/amd64, linux/arm64"):
         taken_in(tmp_path / "both", tmp_path, "linux/s390x")
+
+
+def test_all_of_an_image_in_a_registry_several_layers_at_a_time(tmp_path: Path) -> None:
+    """One of them twice, as an empty layer often is."""
+    layers = [Descriptor(LAYER, digest(data), len(data)) for data in (LAYERS[0], LAYERS[0], LAYERS[1])]
+    diff_ids = [layer.digest for layer in layers]
+    config = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diff_ids}}).encode()
+    described = Descriptor(CONFIG_TYPE, digest(config), len(config))
+    manifest = canonical_json({"schemaVersion": 2, "config": described.to_json(), "layers": [layer.to_json() for layer in layers]})
+    blobs = {digest(data): data for data in (config, *LAYERS)}
+    together = threading.Barrier(2)
+
+    def answer(asked: Asked) -> Says:
+        if "/manifests/" in asked.path:
+            return Says(200, manifest, {"Content-Type": MANIFEST})
+        wanted = asked.path.rpartition("/")[2]
+        if wanted != described.digest:
+            together.wait(20)
+        return Says(200, blobs[wanted])
+
+    with scripted(answer) as server:
+        from_registry(Client(), Reference.parse(f"{server.host}/x@{digest(manifest)}"), "linux/amd64", tmp_path / "base", shallow=False)
+    assert len(server.asked) == 4
+    assert [blob_path(tmp_path / "base", layer.digest).read_bytes() for layer in layers] == [LAYERS[0], LAYERS[0], LAYERS[1]]
 
 
 def test_several_images_under_names_of_their_own(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from enginewright.errors import ActionError
+from enginewright.oci import parallel
 from enginewright.oci.contents import Manifest, choose_platform
 from enginewright.oci.layout import Descriptor, blob_path, canonical_json, check_digest, read_image, read_json
 from enginewright.oci.media import CONFIG, INDEX, INDEXES, LAYER, MANIFEST, MANIFESTS, REF_NAME
@@ -47,10 +48,15 @@ def from_registry(client: Client, reference: Reference, platform: str, folder: P
     config = Descriptor.from_json(value["config"])
     blob_path(folder, config.digest).write_bytes(repository.read_blob(config))
     if not shallow:
-        for layer in map(Descriptor.from_json, value["layers"]):
-            with repository.open_blob(layer) as stream, blob_path(folder, layer.digest).open("wb") as file:
+        from enginewright.oci.push import JOBS
+
+        def fetch(layer: Descriptor) -> None:
+            with repository.open_blob(layer) as stream, blob_path(folder, layer.digest).open("xb") as file:
                 while data := stream.read(_CHUNK):
                     file.write(data)
+
+        layers = {layer.digest: layer for layer in map(Descriptor.from_json, value["layers"])}  # one blob may be several
+        parallel.each(fetch, sorted(layers.values(), key=lambda layer: -layer.size), JOBS, client.cancelled)
     _finish(folder, manifest, platform, str(reference), source=str(reference.at(manifest.descriptor.digest)))
 
 
