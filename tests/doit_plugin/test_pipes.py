@@ -86,7 +86,16 @@ def test_output_may_be_closed_from_the_start(workspace: Workspace, arguments: st
 
 
 @pytest.mark.parametrize(
-    "arguments", [["query", "--json", "*"], ["plan"], ["build", "--json"], ["inspect", "--json", "layout"], ["diff", "layout", "layout"]]
+    "arguments",
+    [
+        ["query", "--json", "*"],
+        ["plan"],
+        ["build", "--json"],
+        ["inspect", "--json", "layout"],
+        ["diff", "layout", "layout"],
+        ["list", "--all"],
+        ["help"],
+    ],
 )
 def test_a_disk_that_is_too_full_for_what_is_said(workspace: Workspace, arguments: list[str]) -> None:
     write_image(workspace.root / "layout", {"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": []}}, [], {"x": "y" * 20_000})

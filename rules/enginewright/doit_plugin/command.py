@@ -11,7 +11,7 @@ from doit.cmd_base import DoitCmdBase
 from doit.cmdparse import CmdParseError
 
 from enginewright.doit_plugin.loader import WorkspaceLoader
-from enginewright.doit_plugin.pipes import unwritten
+from enginewright.doit_plugin.pipes import tell_unwritten
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
@@ -45,10 +45,7 @@ class Command(DoitCmdBase):  # type: ignore[misc]  # doit has no type informatio
             code = int(super().parse_execute([*arguments, "--", *labels]))
         except KeyboardInterrupt:
             code = interrupted()
-        if reason := unwritten():
-            print(f"ERROR: standard output: {reason}", file=sys.stderr)
-            return 3
-        return code
+        return 3 if tell_unwritten() else code
 
     def load_settings(self, params: Any) -> None:
         """Load dodo.py, and give the options what it sets. Raises doit's InvalidDodoFile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import sys
@@ -14,12 +15,24 @@ def outlive_readers() -> None:
     A build then goes on to its end, and a command that only looks ends in peace.
     """
     sys.stdout, sys.stderr = _outliving(sys.stdout), _outliving(sys.stderr)
+    atexit.register(_tell_at_exit)
 
 
-def unwritten() -> str:
-    """Why standard output has not got all that was written to it, for another reason than that nobody reads it; empty when it has."""
+def tell_unwritten() -> bool:
+    """Whether standard output has not got all that was written to it, for another reason than that nobody reads it; it is told once."""
+    if not isinstance(sys.stdout, _Outliving):
+        return False
     sys.stdout.flush()
-    return getattr(sys.stdout, "trouble", "")
+    reason, sys.stdout.trouble = sys.stdout.trouble, ""
+    if reason:
+        print(f"ERROR: standard output: {reason}", file=sys.stderr, flush=True)
+    return bool(reason)
+
+
+def _tell_at_exit() -> None:
+    """For doit's own commands, which do not ask."""
+    if tell_unwritten():
+        os._exit(3)
 
 
 class _Outliving(io.TextIOWrapper):
