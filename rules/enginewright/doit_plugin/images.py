@@ -22,7 +22,7 @@ from enginewright.workspace.packages import BUILD_FILE
 if TYPE_CHECKING:
     from enginewright.oci.registry.client import Client
 
-OPT_PLATFORM = option("platform", "linux/amd64", "which image of an index in a registry is meant [default: %(default)s]")
+OPT_PLATFORM = option("platform", "linux/amd64", "which image of an index is meant [default: %(default)s]")
 REGISTRY_OPTIONS = (OPT_PLATFORM, OPT_PLAIN_HTTP, OPT_CA)
 
 
@@ -105,9 +105,16 @@ def open_one(text: str, params: Mapping[str, Any]) -> Opened:
         found = [open_reference(text, params)]
     else:
         found = open_layout(_layout_of(text), params)
-    if len(found) != 1:
-        raise InvalidCommand(f"{text} is an index of {len(found)} images: name one of them")
-    return found[0]
+    wanted = params["platform"].split("/")
+    meant = [each for each in found if _platform(each.image)[: len(wanted)] == wanted] if len(found) > 1 else found
+    if len(meant) != 1:
+        what = f"{len(meant)} of them for {params['platform']}: name one" if meant else f"none of them for {params['platform']}"
+        raise InvalidCommand(f"{text} is an index of {len(found)} images, {what}")
+    return meant[0]
+
+
+def _platform(image: Image) -> list[str]:
+    return [str(image.platform.get(name, "")) for name in ("os", "architecture", "variant")]
 
 
 def _client(params: Mapping[str, Any]) -> Client:
