@@ -112,6 +112,21 @@ def test_more_layers_than_docker_takes(workspace: Workspace, dockerd: Engine) ->
     assert line.startswith("images/x:more: max depth exceeded: it has 126 layers, and Docker puts at most 125 on one another"), line
 
 
+def test_an_index_in_a_package_is_left_out(workspace: Workspace, dockerd: Engine) -> None:
+    more = """
+from enginewright import image_index
+image(name="arm", layers=[":low"], architecture="arm64")
+image_index(name="all", images=[":arm", ":image"])
+image(name="last", layers=[":high"])
+"""
+    workspace.write({"images/x/BUILD.py": BUILD % ("none", "none") + more})
+    done = workspace.doit("load", "images/x", "--json")
+    assert {each["label"] for each in json.loads(done.stdout)} == {"images/x:arm", "images/x:image", "images/x:last"}
+    assert "left out images/x:all: it is an index of 2 images\n" in done.stderr
+    done = workspace.doit("load", "images/x:all", code=1)
+    assert done.stderr.endswith("holds an index of 2 images, where one image is expected: name one of them\n")
+
+
 def test_no_room_to_unpack_a_layer(workspace: Workspace, dockerd: Engine, tmp_path: Path) -> None:
     workspace.write({"images/x/BUILD.py": BUILD % ("zstd", "none")})
     with (workspace.root / "images/x/low.txt").open("wb") as file:

@@ -21,6 +21,7 @@ from enginewright.doit_plugin.transfers import Transfers
 from enginewright.doit_plugin.units import show_size
 from enginewright.errors import ActionError
 from enginewright.graph.label import Label
+from enginewright.oci.layout import read_images
 
 _OPT_TAG = option("tag", [], "NAME:TAG, what Docker is to call the image, instead of its label; may be given several times", "t")
 IMAGES = ("layout", "base")
@@ -61,6 +62,9 @@ class LoadCommand(Command):
                 if code := bring_up_to_date(layouts):
                     return code
                 for label, layout in layouts.items():
+                    if str(label) not in args and (count := len(read_images(layout))) > 1:
+                        print(f"left out {label}: it is an index of {count} images", file=sys.stderr)
+                        continue
                     started = time.monotonic()
                     loaded = load(client, layout, names[label], shown.watch)
                     shown.close()
