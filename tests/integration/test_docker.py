@@ -19,6 +19,7 @@ import sklearn
 from dockerd import Engine, engine
 from enginewright.daemon import load
 from registries import need, running
+from scripted import Says, scripted
 from throwaway import PYPROJECT, Report, Workspace
 
 CHINA = Path(sklearn.__file__).parent / "datasets/images/china.jpg"
@@ -159,6 +160,13 @@ def test_where_docker_is_not_running(workspace: Workspace) -> None:
     assert not (workspace.root / "build/images").exists()
     workspace.environment["DOCKER_HOST"] = "ssh://user@host.invalid"
     assert "Install paramiko package to enable ssh:// support" in workspace.refuse("load", "images/x:image")
+
+
+def test_another_server_than_docker(workspace: Workspace) -> None:
+    with scripted(lambda asked: Says(200, b"hello")) as server:
+        workspace.environment["DOCKER_HOST"] = f"tcp://{server.host}"
+        line = workspace.refuse("load", "images/x:image")
+    assert f"Docker is not running, or not here (tcp://{server.host}: Error while fetching server API version: Expecting value" in line
 
 
 def test_a_context_that_is_not_there(workspace: Workspace) -> None:

@@ -68,7 +68,7 @@ def _endpoint() -> tuple[str, dict[str, object]]:
 
 def _not_there(host: str, error: Exception) -> str:
     reason = _innermost(error)
-    if isinstance(reason, NameError):  # of what the SDK could not import: it says itself what for
+    if isinstance(reason, (NameError, StopIteration)):  # of what the SDK could not import, or read: it says itself what for
         reason = error
     if isinstance(reason, PermissionError):
         return f"this user may not talk to Docker ({host}): be root, or a member of the group docker"
