@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def test_what_would_change_the_search_is_watched(tmp_path: Path) -> None:
     assert find_packages(tmp_path, ["*/a"]).watched == [".", "models/a", "models/a/BUILD.py"]
 
 
-@pytest.mark.parametrize("pattern", ["", ".", "/models/*", "models/**", "../models/*"])
+@pytest.mark.parametrize("pattern", ["", ".", "/models/*", "models/**", "../models/*", "models/\0"])
 def test_a_pattern_that_is_none_is_refused(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(WorkspaceError) as caught:
         find_packages(tmp_path, ["models/*", pattern])
@@ -91,9 +92,29 @@ def test_a_build_file_that_is_no_text(problem: Problem) -> None:
 
 
 def test_a_build_file_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "models/x/BUILD.py").mkdir(parents=True)
-    with pytest.raises(DeclarationError, match=r"^models/x/BUILD\.py:1: cannot be read: .*Is a directory"):
-        load_packages(tmp_path, find_packages(tmp_path, ["models/*"]).packages)
+    build_file = tmp_path / "models/x/BUILD.py"
+    build_file.mkdir(parents=True)
+    assert _refused(tmp_path) == "models/x/BUILD.py:1: cannot be read: it is no file"
+    build_file.rmdir()
+    os.mkfifo(build_file)
+    assert _refused(tmp_path) == "models/x/BUILD.py:1: cannot be read: it is no file"
+    build_file.unlink()
+    build_file.symlink_to("nowhere")
+    assert _refused(tmp_path).startswith("models/x/BUILD.py:1: cannot be read: [Errno 2] No such file")
+    build_file.unlink()
+    build_file.symlink_to("BUILD.py")
+    assert _refused(tmp_path).startswith("models/x/BUILD.py:1: cannot be read: [Errno 40] Too many levels")
+
+
+def _refused(root: Path) -> str:
+    with pytest.raises(DeclarationError) as caught:
+        load_packages(root, find_packages(root, ["models/*"]).packages)
+    return str(caught.value)
+
+
+def test_a_build_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    package(tmp_path, "models/x", "\ufeffa = 1\r\n")
+    assert load_packages(tmp_path, ["models/x"]) == {"models/x": []}
 
 
 def test_a_name_that_does_not_exist_is_answered_with_the_nearest(problem: Problem) -> None:
@@ -120,6 +141,12 @@ def test_an_exception_is_told_with_the_innermost_line_of_the_build_file(problem:
     assert problem("assert 1 == 2, 'why'\n") == "models/x/BUILD.py:1: AssertionError: why"
     assert problem("def f(): f()\nf()\n").startswith("models/x/BUILD.py:1: RecursionError: ")
     assert problem("exec('1 +')\n").startswith("models/x/BUILD.py:1: SyntaxError: ")
+    assert problem("raise GeneratorExit\n") == "models/x/BUILD.py:1: GeneratorExit"
+
+
+@pytest.mark.parametrize("nested", ["-" * 100_000 + "1", "1" + " + 1" * 100_000])
+def test_an_expression_that_is_nested_too_deeply(problem: Problem, nested: str) -> None:
+    assert problem(f"a = {nested}\n") == "models/x/BUILD.py:1: an expression is nested too deeply for Python"
 
 
 def test_a_build_file_cannot_end_the_program(problem: Problem) -> None:

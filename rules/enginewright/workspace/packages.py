@@ -34,7 +34,7 @@ def find_packages(root: Path, patterns: Iterable[str]) -> Found:
     packages: set[str] = set()
     watched: set[str] = set()
     for pattern in patterns:
-        if {"", ".", "..", "**"} & set(pattern.split("/")):
+        if {"", ".", "..", "**"} & set(pattern.split("/")) or "\0" in pattern:
             raise WorkspaceError(
                 f"pyproject.toml: [tool.enginewright] packages: {pattern!r} is not a relative glob pattern, such as 'models/*'"
             )
@@ -44,7 +44,7 @@ def find_packages(root: Path, patterns: Iterable[str]) -> Found:
             folders = [_join(folder, name) for folder in folders for name in _subfolders(root / folder) if fnmatch(name, part)]
         for folder in folders:
             build_file = f"{folder}/{BUILD_FILE}"
-            if (root / build_file).exists():
+            if os.path.lexists(root / build_file):  # a link that leads nowhere is a mistake, not the lack of a package
                 packages.add(folder)
                 watched.add(build_file)
             else:
@@ -89,18 +89,22 @@ def _load(root: Path, package: str, watch: Callable[[str], None]) -> list[Declar
     path = f"{package}/{BUILD_FILE}"
     into = Loading(package, path, list_files)
     try:
-        source = (root / path).read_text(encoding="utf-8")
+        if (root / path).exists() and not (root / path).is_file():
+            raise OSError("it is no file")  # a pipe would be waited for, a device read without end
+        source = (root / path).read_text(encoding="utf-8-sig")  # with a byte order mark, or without, as Python's own
         code = compile(source, path, "exec", dont_inherit=True)
     except SyntaxError as error:
         raise DeclarationError(f"{path}:{error.lineno or 1}: {error.msg}") from None
     except (OSError, ValueError) as error:
         raise DeclarationError(f"{path}:1: cannot be read: {error}") from None
+    except (RecursionError, MemoryError):
+        raise DeclarationError(f"{path}:1: an expression is nested too deeply for Python") from None
     token = loading.set(into)
     try:
         exec(code, namespace := {"__name__": "BUILD", "__file__": str(root / path), "__builtins__": builtins})
-    except DeclarationError:
+    except (DeclarationError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         where = Location(path, _line_in(error, path))
         raise DeclarationError(f"{where}: {_in_words(error, namespace)}") from None
     finally:
@@ -124,4 +128,4 @@ def _in_words(error: BaseException, namespace: Mapping[str, object]) -> str:
         import enginewright
 
         return f"enginewright has no rule {match[1]!r}{did_you_mean(match[1], enginewright.__all__)}"
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}".rstrip(": ")
