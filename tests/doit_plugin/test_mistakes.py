@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from throwaway import Workspace
@@ -37,6 +39,19 @@ COPY = 'python_action(name="a", function="make.py:copy", inputs={"src": "src.txt
                 f"models/x/BUILD.py:2: python_action(name='a'): params['scale'][1]['x']: expected a finite number, got {number}",
             )
             for number in ("nan", "inf", "-inf")
+        ),
+        # A name that no file should have.
+        (
+            COPY.replace("out.txt", r"a\0"),
+            r"models/x/BUILD.py:2: python_action(name='a'): outputs['out']: 'a\x00' has a character that no file name should have",
+        ),
+        (
+            COPY.replace("out.txt", r"\udc80"),
+            r"models/x/BUILD.py:2: python_action(name='a'): outputs['out']: '\udc80' has a character that no file name should have",
+        ),
+        (
+            COPY.replace("src.txt", r"a\0"),
+            r"models/x/BUILD.py:2: python_action(name='a'): inputs['src']: 'a\x00' can be no path: it has a NUL character",
         ),
         ('python_action("a")', "models/x/BUILD.py:2: python_action(): give attributes by name, as in python_action(name=...)"),
         # A dependency that is missing, cyclic, or of another kind.
@@ -134,6 +149,7 @@ def test_a_missing_distribution_is_found_before_anything_runs(workspace: Workspa
     [
         ("store = 7", "pyproject.toml: [tool.enginewright] store: expected a folder, as a string"),
         ("packages = 'models/*'", "pyproject.toml: [tool.enginewright] packages: expected a list of glob patterns, such as ['models/*']"),
+        ('store = "a\\u0000"', "pyproject.toml: [tool.enginewright] store: expected a folder, as a string"),
         ("stroe = 'x'", "pyproject.toml: [tool.enginewright] has no setting 'stroe' (did you mean 'store'?)"),
     ],
 )
@@ -162,12 +178,21 @@ def test_a_folder_without_dodo_is_no_workspace(workspace: Workspace) -> None:
     [
         ("\ndef task_x(:\n", "dodo.py:2: invalid syntax"),
         ("import nothing_there", "dodo.py:1: ModuleNotFoundError: No module named 'nothing_there'"),
+        ("import sys\nsys.exit(0)", "dodo.py:2: SystemExit: 0"),
         ("def half():\n    return 1 / 0\nhalf()", "dodo.py:2: ZeroDivisionError: division by zero"),
     ],
 )
 def test_a_mistake_in_dodo(workspace: Workspace, dodo: str, message: str) -> None:
     (workspace.root / "dodo.py").write_text(dodo)
     assert workspace.refuse("build") == workspace.refuse("plan") == workspace.refuse("list") == message
+
+
+def test_what_dodo_and_build_files_print_is_no_part_of_what_a_command_says(workspace: Workspace) -> None:
+    noise = "import os\nprint('noise')\nos.system('echo loud noise')\n"
+    workspace.write({"dodo.py": noise, "models/x/BUILD.py": noise + workspace.read("models/x/BUILD.py")})
+    done = workspace.doit("build", "--json")
+    assert json.loads(done.stdout)["built"] == 4
+    assert done.stderr.count("loud noise") == 2
 
 
 def test_a_folder_in_a_workspace_is_told_where_that_is(workspace: Workspace) -> None:

@@ -13,7 +13,7 @@ from doit.cmd_clean import Clean
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 from doit.task import Task
 
-from enginewright.doit_plugin.pipes import outlive_readers
+from enginewright.doit_plugin.pipes import aside, outlive_readers
 from enginewright.errors import in_words
 from enginewright.execute.memory import STATE
 
@@ -39,10 +39,11 @@ class WorkspaceLoader(DodoTaskLoader):  # type: ignore[misc]  # doit has no type
         """Load dodo.py, and keep the command's options, to which doit's settings are yet to be added."""
         _find_workspace(Path.cwd(), opt_values["dodoFile"], opt_values["seek_file"])
         try:
-            super().setup(opt_values)
-        except InvalidDodoFile:
+            with aside():
+                super().setup(opt_values)
+        except (InvalidDodoFile, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise InvalidDodoFile(_mistake(error, Path(opt_values["dodoFile"]).name)) from None
         self._options = opt_values
 
@@ -93,7 +94,7 @@ def _find_workspace(folder: Path, dodo: str, seek: bool) -> None:
     raise InvalidDodoFile(f"{folder} is no workspace: it has no {dodo}{hint}")
 
 
-def _mistake(error: Exception, dodo: str) -> str:
+def _mistake(error: BaseException, dodo: str) -> str:
     """What went wrong while dodo.py was loaded, and in which of its lines."""
     import traceback
 

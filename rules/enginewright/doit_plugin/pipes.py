@@ -6,6 +6,8 @@ import atexit
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TextIO
 
 
@@ -33,6 +35,23 @@ def _tell_at_exit() -> None:
     """For doit's own commands, which do not ask."""
     if tell_unwritten():
         os._exit(3)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Let what is printed meanwhile, by child processes too, go to standard error: standard output is for what a command was asked for."""
+    sys.stdout.flush()
+    kept = None
+    with suppress(OSError):  # one of them was closed from the start
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 class _Outliving(io.TextIOWrapper):

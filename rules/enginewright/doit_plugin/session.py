@@ -17,6 +17,7 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile
 
 from enginewright.doit_plugin.executor import open_elsewhere
 from enginewright.doit_plugin.nodes import nodes, skip_ignored
+from enginewright.doit_plugin.pipes import aside
 from enginewright.doit_plugin.remote_settings import read_remote
 from enginewright.doit_plugin.shared_cache import CLAIMS, open_sharing, warn
 from enginewright.errors import DeclarationError, WorkspaceError, in_words
@@ -90,7 +91,9 @@ def _load(root: Path, settings: Settings, snapshot: Snapshot) -> Loaded:
         snapshot.watch([folder])
         watched.append(folder)
 
-    graph = analyse(load_packages(root, found.packages, watch), _defaults(settings))
+    with aside():
+        packages = load_packages(root, found.packages, watch)
+    graph = analyse(packages, _defaults(settings))
     return Loaded(graph, set(graph.deps), Installation(), watched)
 
 

@@ -217,6 +217,8 @@ def check_source(path: str, where: str) -> None:
         raise AttributeProblem(where, f"{path!r} names no file: write dist://DISTRIBUTION/PATH/IN/IT")
     if not rest or rest.startswith("/") or {"", ".", ".."} & set(rest.split("/")):
         raise AttributeProblem(where, f"{path!r} must be a path below the package, with no '..' and not absolute")
+    if "\0" in path:
+        raise AttributeProblem(where, f"{path!r} can be no path: it has a NUL character")
 
 
 def _shorten(text: str, limit: int = 60) -> str:

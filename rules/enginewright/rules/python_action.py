@@ -47,6 +47,8 @@ class PythonAction(Rule):
         for name, file in self.outputs.items():
             if not file or file.startswith("/") or {"", ".", ".."} & set(file.split("/")):
                 raise AttributeProblem(f"outputs[{name!r}]", f"expected a relative path, as 'report.json', got {file!r}")
+            if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", file):
+                raise AttributeProblem(f"outputs[{name!r}]", f"{file!r} has a character that no file name should have")
             if list(self.outputs.values()).count(file) > 1:
                 raise AttributeProblem(f"outputs[{name!r}]", f"{file!r} is given twice")
         for name, value in self.requires.items():

@@ -51,7 +51,7 @@ def read_settings(root: Path) -> Settings:
     if not isinstance(packages, list) or not all(isinstance(each, str) for each in packages):
         raise WorkspaceError("pyproject.toml: [tool.enginewright] packages: expected a list of glob patterns, such as ['models/*']")
     store = table.get("store", "")
-    if not isinstance(store, str):
+    if not isinstance(store, str) or "\0" in store:
         raise WorkspaceError("pyproject.toml: [tool.enginewright] store: expected a folder, as a string")
     compression = table.get("compression", "none")
     if not isinstance(compression, str):
