@@ -63,6 +63,9 @@ def serving(folder: Path) -> Iterator[dict[str, str]]:
     finally:
         process.kill()
         process.wait()
+        for port in ports.values():  # it listens there, too, and a kill leaves them
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink(missing_ok=True)
 
 
 def _wait(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:
