@@ -323,6 +323,24 @@ def folder(inputs, outputs, params):
     (outputs["out"] / "file").write_text("text")
 
 
+def pipe(inputs, outputs, params):
+    os.mkfifo(outputs["out"])
+
+
+def put_away_streams(inputs, outputs, params):
+    sys.stdout = sys.stderr = None
+    outputs["out"].write_text("done")
+
+
+def fail_for_another_reason(inputs, outputs, params):
+    from enginewright.errors import ActionError
+
+    try:
+        {}["key"]
+    except KeyError as error:
+        raise ActionError("it failed") from error
+
+
 def link(inputs, outputs, params):
     outputs["out"].symlink_to("elsewhere")
 
@@ -376,7 +394,9 @@ def run_out_of_memory(inputs, outputs, params):
 
 
 def fail_at_length(inputs, outputs, params):
-    raise ValueError("x" * 1_000_000)
+    from enginewright.errors import ActionError
+
+    raise ActionError("x" * 1_000_000)
 
 
 # Modules.

@@ -111,6 +111,7 @@ def test_an_output_of_the_wrong_kind(sandbox: Sandbox) -> None:
     sandbox.write("models/x/a.txt")
     assert sandbox.problem("folder") == f"made its output {OUT} a folder; it is declared as a file"
     assert sandbox.problem("copy", outputs=TREE) == "made its output build/models/x/t a file; it is declared as a folder"
+    assert sandbox.problem("pipe") == f"made its output {OUT} a pipe, a socket or a device: write a file"
     assert sandbox.problem("link") == f"made its output {OUT} a symbolic link (to elsewhere): write the file itself"
 
 
@@ -184,6 +185,15 @@ def test_an_action_that_fails_tells_its_line_and_leaves_its_words_in_the_log(san
 )
 def test_an_action_whose_process_is_killed(sandbox: Sandbox, signal: str, told: str) -> None:
     assert sandbox.problem("die", signal=signal) == f"its process was killed by {told}"
+
+
+def test_the_log_has_all_of_an_error_that_a_reason_was_made_of(sandbox: Sandbox) -> None:
+    assert sandbox.problem("fail_for_another_reason") == "it failed"
+    assert "{}[" in sandbox.log.read_text() and sandbox.log.read_text().endswith("KeyError: 'key'\n")
+
+
+def test_an_action_may_put_away_its_standard_output(sandbox: Sandbox) -> None:
+    assert sandbox.text(sandbox.run("put_away_streams")) == "done"
 
 
 @pytest.mark.parametrize("status", [0, 3])

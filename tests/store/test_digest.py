@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from array import array
@@ -115,6 +116,20 @@ def test_a_symbolic_link_is_no_part_of_a_tree(tmp_path: Path, target: str) -> No
 def test_neither_is_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match=r"^pipe is not a regular file$"):
+        tree_files(tmp_path)
+
+
+def test_neither_is_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    listed = os.scandir
+
+    def scandir(path: str) -> object:  # as for a user who is not root
+        if path.endswith("closed"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(ValueError, match=r"^closed cannot be listed: Permission denied$"):
         tree_files(tmp_path)
 
 

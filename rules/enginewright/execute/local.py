@@ -190,6 +190,8 @@ def _check_output(root: Path, name: str, tree: bool) -> None:
         raise ActionError(f"made its output {name} a symbolic link (to {os.readlink(path)}): write the file itself")
     if not path.exists():
         raise ActionError(f"did not write its output {name}")
+    if not (path.is_dir() or path.is_file()):  # to read a pipe would be to wait
+        raise ActionError(f"made its output {name} a pipe, a socket or a device: write a {'folder' if tree else 'file'}")
     if path.is_dir() != tree:
         raise ActionError(
             f"made its output {name} a {'folder' if path.is_dir() else 'file'}; it is declared as a {'folder' if tree else 'file'}"

@@ -141,8 +141,9 @@ def _run_forked(server: int, requests: socket.socket, reply_to: int, log: int, j
         os.close(log)
         tempfile.tempdir = None
         text = json.dumps(run(job, policy))
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # the action may have put something else in its place
+                stream.flush()
         with open(reply_to, "w", encoding="utf-8") as reply:
             reply.write(text)
         status = 0
@@ -223,6 +224,8 @@ def run(job: dict[str, Any], policy: Policy) -> dict[str, Any]:
             job["params"],
         )
     except (ActionError, Violation) as problem:
+        if problem.__cause__ is not None:  # the reason has the user's own lines of it; the log has all
+            traceback.print_exception(problem.__cause__)
         error = str(problem) + _hint(problem, policy, workspace)
     except MemoryError:
         error = "ran out of memory"

@@ -12,6 +12,9 @@ from typing import Any
 
 from enginewright.errors import ActionError
 
+_FRAMES, _MESSAGE = 20, 4000
+"""How many of the user's lines are shown, and characters of a message; the log of the action has all."""
+
 
 def load_function(source: Path, function: str) -> Callable[..., Any]:
     """The function of this name in a Python file. Files beside it can be imported from it, as from a script.
@@ -37,14 +40,26 @@ def explain(error: BaseException, source: Path, what: str) -> str:
     """``what``, where in the user's files it happened, and why: the part of Python's traceback that concerns the user."""
     reason = _reason(error, source.parent)
     lines = [f"{what}:"]
-    for frame in _frames_below(source.parent, reason):
-        lines.append(f"  {shown(Path(frame.filename))}:{frame.lineno}, in {frame.name}: {frame.line}")
+    frames = [
+        f"  {shown(Path(frame.filename))}:{frame.lineno}, in {frame.name}: {frame.line}" for frame in _frames_below(source.parent, reason)
+    ]
+    if len(frames) > _FRAMES:
+        frames[_FRAMES // 2 : -_FRAMES // 2] = [f"  ... {len(frames) - _FRAMES} calls more"]
+    lines += frames
     if isinstance(reason, SyntaxError) and reason.filename:
         lines.append(f"  {shown(Path(reason.filename))}:{reason.lineno}: {(reason.text or '').strip()}")
         lines.append(f"  {type(reason).__name__}: {reason.msg}")
     else:
-        lines.append(f"  {type(reason).__name__}: {reason}")
+        lines.append(f"  {type(reason).__name__}: {_message(reason)}")
     return "\n".join(lines)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        return "it has no message: its __str__() fails"
+    return text if len(text) <= _MESSAGE else f"{text[:_MESSAGE]}... and {len(text) - _MESSAGE} characters more"
 
 
 def _reason(error: BaseException, folder: Path) -> BaseException:

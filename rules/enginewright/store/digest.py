@@ -72,10 +72,15 @@ class Entry(NamedTuple):
 def tree_files(root: Path) -> Iterator[tuple[str, Path]]:
     """All files below ``root``, with their ``/``-separated paths below it, sorted by path.
 
-    Raises ValueError for what is neither a file nor a folder, such as a symbolic link.
+    Raises ValueError for what is neither a file nor a folder, such as a symbolic link, and for a folder that cannot be listed.
     """
     found: list[tuple[str, Path]] = []
-    for folder, subfolders, files in os.walk(root):
+
+    def refuse(error: OSError) -> None:
+        if isinstance(error, PermissionError):  # one that is not there has no files
+            raise ValueError(f"{os.path.relpath(error.filename, root)} cannot be listed: {error.strerror}")
+
+    for folder, subfolders, files in os.walk(root, onerror=refuse):
         for name in files + [each for each in subfolders if os.path.islink(os.path.join(folder, each))]:
             path = Path(folder, name)
             if path.is_symlink() or not path.is_file():
