@@ -341,6 +341,12 @@ def fail_for_another_reason(inputs, outputs, params):
         raise ActionError("it failed") from error
 
 
+def deep_folder(inputs, outputs, params):
+    code = 'import os\nfor _ in range(1500):\n    os.mkdir("d")\n    os.chdir("d")'
+    outputs["out"].mkdir()
+    subprocess.run([sys.executable, "-c", code], cwd=outputs["out"], check=True)
+
+
 def link(inputs, outputs, params):
     outputs["out"].symlink_to("elsewhere")
 

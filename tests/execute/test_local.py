@@ -187,6 +187,14 @@ def test_an_action_whose_process_is_killed(sandbox: Sandbox, signal: str, told: 
     assert sandbox.problem("die", signal=signal) == f"its process was killed by {told}"
 
 
+def test_folders_that_are_nested_too_deeply(sandbox: Sandbox) -> None:
+    assert sandbox.problem("deep_folder") == "made folders in its outputs that are nested too deeply to be stored"
+    assert sandbox.text(sandbox.run("put_away_streams")) == "done"
+    sandbox.executor.close()
+    sandbox.store.close()
+    assert list((sandbox.store.root / "tmp").iterdir()) == []
+
+
 def test_the_log_has_all_of_an_error_that_a_reason_was_made_of(sandbox: Sandbox) -> None:
     assert sandbox.problem("fail_for_another_reason") == "it failed"
     assert "{}[" in sandbox.log.read_text() and sandbox.log.read_text().endswith("KeyError: 'key'\n")

@@ -7,6 +7,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from enginewright.store.scratch import Scratch, sweep
 
 HOLD = """
@@ -40,6 +42,34 @@ def test_a_folder_is_swept_once_its_process_is_killed_and_not_before(tmp_path: P
     holder.communicate()
     assert (folder / "folder" / "file").exists()
     assert sweep(tmp_path) == [folder]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_may_be_deeper_than_python_calls_itself_and_longer_than_a_path(tmp_path: Path) -> None:
+    one = Scratch(tmp_path)
+    here = os.open(one.path, os.O_DIRECTORY)
+    for name in ["d"] * 1500 + ["long" * 60] * 30:
+        os.mkdir(name, dir_fd=here)
+        deeper = os.open(name, os.O_DIRECTORY, dir_fd=here)
+        os.close(os.open("file", os.O_CREAT, dir_fd=here))
+        os.close(here)
+        here = deeper
+    os.close(here)
+    one.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_may_hold_some_that_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Scratch(tmp_path)
+    (one.path / "a/b").mkdir(parents=True)
+    for folder in (one.path / "a/b", one.path / "a"):
+        folder.chmod(0)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    changed: list[str] = []
+    change = os.chmod
+    monkeypatch.setattr(os, "chmod", lambda path, mode: (changed.append(path), change(path, mode)))
+    one.close()
+    assert changed == [f"{one.path}/a", f"{one.path}/a/b"]
     assert list(tmp_path.iterdir()) == []
 
 

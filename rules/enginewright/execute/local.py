@@ -108,7 +108,10 @@ class Executor:
                 if _changed(each, before[name]):
                     raise ActionError(f"its input {action.inputs[name].path} changed while it ran: the result was thrown away; build again")
             sandbox.refuse_strays(action)
-            sandbox.take_in_links(action, [each.location for each in inputs.values()])
+            try:
+                sandbox.take_in_links(action, [each.location for each in inputs.values()])
+            except RecursionError:
+                raise ActionError("made folders in its outputs that are nested too deeply to be stored") from None
             with shared(self._store.root):
                 outputs = self._collect(sandbox.root, action, inputs)
                 yield Result(

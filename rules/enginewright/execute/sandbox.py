@@ -18,7 +18,7 @@ from pathlib import Path
 
 from enginewright.errors import ActionError
 from enginewright.graph.action import Action
-from enginewright.store.files import link
+from enginewright.store.files import empty, link
 from enginewright.store.scratch import Scratch
 
 MEMORY = Path(os.path.realpath("/dev/shm"))
@@ -112,10 +112,10 @@ class Sandboxes:
         finally:
             with suppress(OSError):  # what cannot be emptied is not used again
                 for folder in (box.root, box.home, box.tmp):
-                    _empty(folder)
+                    empty(folder)
                 with os.scandir(box._out) as numbered:
                     for each in numbered:
-                        _empty(each.path)
+                        empty(each.path)
                 with self._lock:
                     self._free.append(number)
 
@@ -132,14 +132,3 @@ def _links(output: Path) -> list[Path]:
     if output.is_file():
         return []
     return [path for folder, _, names in os.walk(output) for name in names if (path := Path(folder, name)).is_symlink()]
-
-
-def _empty(folder: str | Path) -> None:
-    """Remove what is in a folder. `shutil.rmtree` does so with care for races that cannot be here, and takes longer."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                _empty(entry.path)
-                os.rmdir(entry.path)
-            else:
-                os.unlink(entry.path)

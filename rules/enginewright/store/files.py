@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,33 @@ def link(source: str | Path, destination: Path) -> bool:
             return False
         raise
     return True
+
+
+def empty(folder: str | Path) -> None:
+    """Remove what is in a folder, however deep it goes, and whatever the modes are of the folders in it.
+
+    `shutil.rmtree` calls itself for each level, of which Python allows a thousand; here folders in folders are moved up first. Nor is
+    there its care for races that cannot be here, which takes longer.
+    """
+    top = os.fspath(folder)
+    aside, moved, waiting = f"{top}/.{secrets.token_hex(8)}", 0, [top]
+    while waiting:
+        here = waiting.pop()
+        with os.scandir(here) as entries:
+            found = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for path, is_folder in found:
+            if not is_folder:
+                os.unlink(path)
+                continue
+            if os.geteuid():  # root needs no permission
+                os.chmod(path, 0o700)
+            if here != top:
+                moved += 1
+                os.rename(path, f"{aside}{moved}")
+                path = f"{aside}{moved}"
+            waiting.append(path)
+        if here != top:
+            os.rmdir(here)
 
 
 def sync_file_system(path: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+from enginewright.store.files import empty
 
 _PREFIX = "enginewright-"
 
@@ -28,8 +29,14 @@ class Scratch:
 
     def close(self) -> None:
         """Remove the folder and what is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):
+            _remove(self.path)
         os.close(self._handle)
+
+
+def _remove(folder: Path) -> None:
+    empty(folder)
+    folder.rmdir()
 
 
 def _claim(folder: Path) -> int | None:
@@ -53,7 +60,7 @@ def sweep(parent: Path) -> list[Path]:
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder)
+                _remove(folder)
                 removed.append(folder)
             finally:
                 os.close(handle)
