@@ -195,6 +195,16 @@ def test_what_dodo_and_build_files_print_is_no_part_of_what_a_command_says(works
     assert done.stderr.count("loud noise") == 2
 
 
+def test_more_actions_at_a_time_than_there_are_and_than_threads_can_be(workspace: Workspace) -> None:
+    assert workspace.doit("build", "-n", "99999999999999999999").stdout.splitlines()[-1].startswith("built 4, ")
+
+
+def test_a_workspace_without_targets(workspace: Workspace) -> None:
+    workspace.write({"pyproject.toml": workspace.read("pyproject.toml") + '[tool.enginewright]\npackages = ["modles/*"]\n'})
+    for _ in range(2):
+        assert workspace.doit("build").stderr.startswith("there are no targets: a BUILD.py declares them, in a folder that matches ")
+
+
 def test_a_folder_in_a_workspace_is_told_where_that_is(workspace: Workspace) -> None:
     below = Workspace(workspace.root / "models/x", workspace.store, workspace.trace.path)
     hint = f"there is one in {workspace.root}: call doit there, or with -k"

@@ -59,7 +59,7 @@ class BuildCommand(Command):
         snapshot = open_snapshot(Path.cwd())
         if not args and not params["json"] and not params["verbose"] and not params["locked"]:
             actions = nothing_to_do(snapshot)
-            if actions is not None:
+            if actions:  # where there are none, something is amiss, and is said
                 if any(map(params.get, _REMOTE)) or any(name.startswith("ENGINEWRIGHT_REMOTE_") for name in os.environ):
                     from enginewright.doit_plugin.remote_settings import check_given
 

@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 _QUIET = 5.0
 """Seconds after which it is said what is waited for."""
 
+_NO_TARGETS = (
+    "there are no targets: a BUILD.py declares them, in a folder that matches the setting packages of [tool.enginewright] in"
+    " pyproject.toml [default: models/* and images/*]"
+)
+
 
 def build_selection(args: list[str], params: Mapping[str, Any], snapshot: Snapshot, started: float) -> int:
     """Build what ``args`` select, with the options ``params`` of the command, and return the exit code.
@@ -47,6 +52,8 @@ def build_selection(args: list[str], params: Mapping[str, Any], snapshot: Snapsh
     out = sys.stderr if params["json"] else sys.stdout
     with lock(Path.cwd()):
         build = _open(params, snapshot)
+        if not build.graph.targets:
+            print(_NO_TARGETS, file=sys.stderr)
         chosen = select(build, args)
         wanted = build.graph.closure(chosen)
         if params["locked"]:
@@ -188,7 +195,7 @@ def _run(build: Build, wanted: list[Label], asked: set[Label], named: Iterable[L
         BuildReporter(out, {"verbose": params["verbose"]}),
         params["continue"],
         stream=Stream(2),
-        num_process=params["num_process"] + build.remote_jobs,
+        num_process=min(params["num_process"] + build.remote_jobs, len(tasks)),  # each is a thread
     )
     code = runner.run_all(control.task_dispatcher())
     # doit calls a task whose dependency failed an error; what went wrong is the failure before it.
