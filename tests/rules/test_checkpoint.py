@@ -152,6 +152,39 @@ def test_a_truncated_safetensors_file(tmp_path: Path, kept: int) -> None:
     assert refusal(src).startswith("weights.safetensors is a truncated or damaged safetensors file (")
 
 
+def test_a_flipped_bit_that_pytorch_reads_past(tmp_path: Path) -> None:
+    src = saved(tmp_path, {"w": torch.arange(100.0)})
+    content = bytearray(src.read_bytes())
+    content[content.index(torch.arange(100.0).numpy().tobytes()) + 42] ^= 1
+    src.write_bytes(content)
+    assert torch.load(src)["w"].tolist() != list(range(100))
+    assert refusal(src).startswith(
+        "weights.pth is a damaged checkpoint: weights/data/0 in it is not what its checksum says: fetch it again."
+    )
+    assert run(src, hashlib.sha256(content).hexdigest())  # which says that it is meant to be so
+
+
+def test_a_pickle_that_pytorch_cannot_read(tmp_path: Path) -> None:
+    src = tmp_path / "weights.pth"
+    with zipfile.ZipFile(src, "w") as archive:
+        archive.writestr("weights/data.pkl", pickle.dumps({"a": 1}))
+        archive.writestr("weights/version", "3\n")
+    assert refusal(src) == "weights.pth is a truncated or damaged checkpoint (Unsupported operand 149): fetch it again"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"w": torch.zeros(2, dtype=torch.complex128)}, "the tensor w is torch.complex128, which safetensors cannot hold"),
+        ({"w": torch.zeros(2, device="meta")}, "the tensor w has no values, as those on PyTorch's device 'meta'"),
+        ({"__metadata__": torch.zeros(2)}, "safetensors can have no tensor of the name '__metadata__'"),
+        ({"\udc80": torch.zeros(2)}, r"safetensors can have no tensor of the name '\udc80'"),
+    ],
+)
+def test_tensors_that_safetensors_cannot_hold(tmp_path: Path, tensors: dict[str, torch.Tensor], message: str) -> None:
+    assert refusal(saved(tmp_path, tensors)).startswith(f"weights.pth: {message}")
+
+
 def test_a_torchscript_archive(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "model.pt")
     message = refusal(tmp_path / "model.pt")

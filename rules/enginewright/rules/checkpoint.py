@@ -7,12 +7,14 @@ contiguous and with its own bytes. The same tensors give the same file, however 
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from enginewright.errors import ActionError
+from enginewright.errors import ActionError, with_article
 from enginewright.graph.action import Action, WarmUp
 from enginewright.graph.attributes import Source
 from enginewright.graph.rule import Context, Rule, declaration
@@ -73,13 +75,37 @@ def canonicalise(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params
 
     src = inputs["src"]
     verify_pin(src, params["sha256"])
+    if params["sha256"] is None:
+        _verify_sums(src)
     content = _state_dict(_load(src), src.name, params["key"])
     for name, value in content.items():
+        if name == "__metadata__" or re.search("[\ud800-\udfff]", name):
+            raise ActionError(f"{src.name}: safetensors can have no tensor of the name {name!r}: give it another")
+        if value.is_meta:
+            raise ActionError(f"{src.name}: the tensor {name} has no values, as those on PyTorch's device 'meta': save it with its values")
         if value.layout is not torch.strided or value.is_quantized:
             raise ActionError(f"{src.name}: the tensor {name} is sparse or quantised, which safetensors cannot hold: save it dense")
     # Tied tensors share memory, which safetensors refuses; a copy of each keeps every name that load_state_dict() will ask for.
     # It is safetensors that orders them, by alignment and then by name.
-    save_file({name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in content.items()}, outputs["checkpoint"])
+    tensors = {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in content.items()}
+    try:
+        save_file(tensors, outputs["checkpoint"])
+    except KeyError as error:  # of its table of dtypes
+        name = next(name for name, value in tensors.items() if value.dtype == error.args[0])
+        raise ActionError(f"{src.name}: the tensor {name} is {error.args[0]}, which safetensors cannot hold: save it as another") from None
+
+
+def _verify_sums(src: Path) -> None:
+    """Raise ActionError where an archive, as torch.save writes them, has other bytes than its checksums say. PyTorch reads past them."""
+    damaged = None
+    # Of what is no archive, or half of one, more is said when it is loaded.
+    with suppress(Exception), zipfile.ZipFile(src) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ActionError(
+            f"{src.name} is a damaged checkpoint: {damaged} in it is not what its checksum says: fetch it again. "
+            "If it was saved without checksums, and you trust it, pin it by its sha256"
+        )
 
 
 def _load(src: Path) -> Any:
@@ -138,7 +164,9 @@ def _load_torch(src: Path) -> Any:
 
 
 def _damaged(src: Path, error: Exception) -> ActionError:
-    reason = str(error).partition("\n")[0] or type(error).__name__
+    # PyTorch's first line advises to run whatever code is in it.
+    unpickling = re.search(r"WeightsUnpickler error: \s*(.+)", str(error))
+    reason = unpickling[1].strip() if unpickling else str(error).partition("\n")[0] or type(error).__name__
     return ActionError(f"{src.name} is a truncated or damaged checkpoint ({reason}): fetch it again")
 
 
@@ -163,6 +191,6 @@ def _state_dict(content: Any, name: str, key: str | None) -> Mapping[str, torch.
 
 def _describe(content: Any) -> str:
     if not isinstance(content, Mapping):
-        return f"a {type(content).__name__}"
+        return with_article(type(content).__name__)
     shown = [repr(entry) for entry in list(content)[:12]]
     return f"its top-level keys are {', '.join(shown)}{', ...' if len(content) > len(shown) else ''}"
