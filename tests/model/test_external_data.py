@@ -136,6 +136,22 @@ def test_a_missing_byte(stored: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("entries", [{"offset": "-4"}, {"offset": "x"}, {"length": "9" * 14}])
+def test_a_place_that_makes_no_sense(stored: Path, entries: dict[str, str]) -> None:
+    edit(stored, **entries)
+    assert problem(stored).startswith("net.onnx is not a valid ONNX model: where the weight w lies makes no sense: {")
+
+
+def test_weights_of_which_two_are_in_a_byte(stored: Path) -> None:
+    made = onnx.load(str(stored), load_external_data=False)
+    made.graph.initializer[0].data_type = onnx.TensorProto.INT4
+    made.graph.initializer[0].dims[:] = [3, 3]
+    stored.write_bytes(made.SerializeToString())
+    stored.with_name("net.onnx.data").write_bytes(bytes(5))
+    edit(stored, length="5")
+    assert read_with_data(stored, stored.with_name("net.onnx.data"))
+
+
 def test_a_flipped_byte_where_the_model_has_a_checksum(stored: Path) -> None:
     data = stored.with_name("net.onnx.data")
     edit(stored, checksum=hashlib.sha1(data.read_bytes()).hexdigest().upper())

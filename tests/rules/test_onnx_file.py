@@ -84,6 +84,14 @@ def test_what_is_no_onnx_file(tmp_path: Path) -> None:
         run(tmp_path, model("y = Relu(nowhere)"))
 
 
+def test_an_input_that_has_no_numbers(tmp_path: Path) -> None:
+    made = model("y = Identity(x)")
+    made.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.STRING
+    made.graph.output[0].type.CopyFrom(made.graph.input[0].type)
+    with pytest.raises(ActionError, match=r"^the input x of the model is no tensor of numbers or truth values$"):
+        run(tmp_path, made)
+
+
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
     """A model from elsewhere, whose weights lie beside it."""

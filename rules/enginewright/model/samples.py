@@ -33,7 +33,10 @@ class InputSpec(NamedTuple):
 
 
 def input_specs(model: onnx.ModelProto) -> list[InputSpec]:
-    """What a model takes: names, element types by NumPy's names, and shapes, with a name for each dynamic dimension."""
+    """What a model takes: names, element types by NumPy's names, and shapes, with a name for each dynamic dimension.
+
+    Raises ActionError for an input that has no numbers.
+    """
     import onnx
 
     weights = {weight.name for weight in model.graph.initializer}  # which IR versions before 4 list as inputs, too
@@ -41,6 +44,8 @@ def input_specs(model: onnx.ModelProto) -> list[InputSpec]:
     for value in model.graph.input:
         if value.name not in weights:
             tensor = value.type.tensor_type
+            if tensor.elem_type in (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING):  # UNDEFINED also where it is no tensor
+                raise ActionError(f"the input {value.name} of the model is no tensor of numbers or truth values")
             shape = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim]
             found.append(InputSpec(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, shape))
     return found
