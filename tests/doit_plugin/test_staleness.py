@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import enginewright
-from throwaway import PYPROJECT, Report, Workspace
+from throwaway import PYPROJECT, Pipe, Report, Workspace
 
 A, B, C, D = "models/x:a", "models/x:b", "models/x:c", "models/y:d"
 ALL = {A, B, C, D}
@@ -192,6 +194,45 @@ def test_a_large_output_edited_in_place_is_made_again(workspace: Workspace, size
     assert workspace.files() == before
     assert workspace.build("models/x").up_to_date == {"models/x:big", "models/x:user"}
     assert len(list((workspace.store / "quarantine").iterdir())) == 1
+
+
+LATER = """
+from enginewright import python_action
+
+python_action(name="a", function="make.py:write", inputs={{"src": "src.txt"}}, outputs={{"out": "out.txt"}}, params={{"times": {times}}})
+python_action(
+    name="w", function="make.py:wait", inputs={{"src": "src.txt"}}, outputs={{"out": "out.txt"}},
+    params={{"here": "{folder}/here", "until": "{folder}/go"}},
+)
+python_action(name="c", function="make.py:copy", inputs={{"a": ":a", "w": ":w"}}, outputs={{"out": "out.txt"}})
+"""
+
+
+@pytest.mark.parametrize("times", [1, 500_000])
+def test_an_output_that_somebody_edits_before_it_is_used_by_the_same_build(empty: Workspace, tmp_path: Path, times: int) -> None:
+    empty.write(
+        {"models/x/BUILD.py": LATER.format(folder=tmp_path, times=times), "models/x/make.py": empty.make, "models/x/src.txt": "one\n"}
+    )
+    here = Pipe(tmp_path / "here")
+    build = empty.start("build", "-n", "2", "--json")
+    here.wait()
+    made = empty.root / "build/models/x/a/out.txt"
+    while not made.exists():
+        time.sleep(0.01)
+    made.chmod(0o644)
+    with made.open("r+") as file:
+        file.write("two")
+    (tmp_path / "go").touch()
+    report = json.loads(build.communicate()[0])
+    if times == 1:
+        assert report["built"] == 3
+    else:  # a hard link to the only good bytes there were
+        assert [each["reason"] for each in report["actions"] if each["status"] == "failed"] == [
+            "its input build/models/x/a/out.txt was changed by something else after it was made: build again"
+        ]
+        empty.doit("build")
+    assert empty.read("build/models/x/c/out.txt") == "one\n" * (times + 1)
+    assert made.read_text() == "one\n" * times
 
 
 def test_a_damaged_blob_does_not_reach_another_workspace(workspace: Workspace, tmp_path: Path) -> None:

@@ -279,6 +279,23 @@ class Build:
             reason = f"failed when it was made again: {outcome.reason}"
         raise ActionError(f"needs {label}, which the remote cache no longer has and which {reason}")
 
+    def _mend_inputs(self, target: Target) -> None:
+        """Restore those inputs of a target's action that somebody wrote to after they were made, or found to be as they were made.
+
+        Their digests are in its key: bytes that are others must not become a result. Raises ActionError where the store has none better.
+        """
+        assert target.action is not None
+        needed = {artifact.path for artifact in target.action.inputs.values()}
+        for dep in target.deps:
+            action, built = self.graph.targets[dep].action, self._snapshot.target(str(dep))
+            if action is None or built is None or dep in self._absent.labels:
+                continue
+            for name, artifact in action.outputs.items():
+                if artifact.path not in needed or self._outputs.untouched(artifact) or self._outputs.intact(artifact, built.outputs[name]):
+                    continue
+                if not self._outputs.place(artifact, built.outputs[name]):
+                    raise ActionError(f"its input {artifact.path} was changed by something else after it was made: build again")
+
     def run(self, label: Label) -> Outcome:
         """Run a target's action and put its outputs in place. A failure is an outcome, not an exception."""
         target = self.graph.targets[label]
@@ -289,6 +306,7 @@ class Build:
                 there = self._run(target, worker, elsewhere) if elsewhere is not None else None
                 if there is None:
                     self._absent.bring_inputs(target, self._make_again)
+                    self._mend_inputs(target)
             except (ActionError, DeclarationError, WorkspaceError, OSError) as error:
                 self.outcomes[label] = outcome = self._failed(target, error)
                 self._draft.enter(str(label), outcome.status.value, "", None, self.previous_key(label), began, worker, outcome.reason, None)
@@ -326,6 +344,7 @@ class Build:
         target = self.graph.targets[label]
         assert target.action is not None
         self._absent.bring_inputs(target, self._make_again)
+        self._mend_inputs(target)
         need, spawn = self._need(target), self._materials.spawn(target)
         with self._resources.hold(need), alone_on_gpu(need.gpu, lambda: self._closing), executor.run(spawn, log) as result:
             yield result
