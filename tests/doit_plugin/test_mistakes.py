@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
-from throwaway import Workspace
+from throwaway import DOIT, Workspace
 
 PREAMBLE = "from enginewright import checkpoint, fp16, model_image, onnx_model, python_action, tensor, tensorrt_engine\n"
 MODEL = """
@@ -197,6 +198,12 @@ def test_what_dodo_and_build_files_print_is_no_part_of_what_a_command_says(works
 
 def test_more_actions_at_a_time_than_there_are_and_than_threads_can_be(workspace: Workspace) -> None:
     assert workspace.doit("build", "-n", "99999999999999999999").stdout.splitlines()[-1].startswith("built 4, ")
+
+
+def test_a_current_folder_that_is_gone(workspace: Workspace) -> None:
+    command = f"mkdir gone && cd gone && rmdir ../gone && {DOIT} build"
+    done = subprocess.run(["sh", "-c", command], cwd=workspace.root, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (3, "ERROR: the current folder was removed: go to one that is there\n")
 
 
 def test_a_workspace_without_targets(workspace: Workspace) -> None:

@@ -32,6 +32,11 @@ class WorkspaceLoader(DodoTaskLoader):  # type: ignore[misc]  # doit has no type
             # doit ends with a traceback over it, before it asks any command.
             print("ERROR: an argument is empty: is it a variable that is not set?", file=sys.stderr)
             raise SystemExit(3)
+        try:
+            os.getcwd()
+        except FileNotFoundError:
+            print("ERROR: the current folder was removed: go to one that is there", file=sys.stderr)
+            raise SystemExit(3) from None
         # Here, because doit makes the loader before the command, and some commands keep the standard output they are made with.
         outlive_readers()
 
