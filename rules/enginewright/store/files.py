@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,7 +62,7 @@ def empty(folder: str | Path) -> None:
     there its care for races that cannot be here, which takes longer.
     """
     top = os.fspath(folder)
-    aside, moved, waiting = f"{top}/.{secrets.token_hex(8)}", 0, [top]
+    aside, moved, waiting = f"{top}/.{os.urandom(8).hex()}", 0, [top]
     while waiting:
         here = waiting.pop()
         with os.scandir(here) as entries:
