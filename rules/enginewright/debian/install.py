@@ -6,7 +6,6 @@ leaves that is another machine's business, or another day's, is left out.
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import tarfile
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from pathlib import Path
 from enginewright.debian.deb import control, member, placed, reading
 from enginewright.debian.root import Root
 from enginewright.errors import ActionError
+from enginewright.model.checksum import sha256_of
 from enginewright.oci.tar import Member
 
 _NEEDED = ("dpkg", "libc-bin", "tar")
@@ -47,8 +47,7 @@ def install(debs: Iterable[Path], suite: str, architecture: str, exclude: Iterab
             (archive / deb.name).symlink_to(deb.resolve())
             names.append(deb.name.partition("_")[0])
             with reading(deb):
-                digest = hashlib.sha256(deb.read_bytes()).hexdigest()
-                place = f"Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {digest}\n"
+                place = f"Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {sha256_of(deb)}\n"
                 index.write(control(deb).strip() + b"\n" + place.encode() + b"\n")
     if missing := [name for name in _NEEDED if name not in names]:
         raise ActionError(f"{missing[0]} is not pinned, without which nothing can be installed: write the pins anew with `doit pin`")
