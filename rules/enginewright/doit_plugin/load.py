@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,8 @@ class LoadCommand(Command):
         done: list[dict[str, Any]] = []
         code = 0
         label = next(iter(layouts))
-        shown = Transfers(sys.stderr)
         try:
-            with user_errors(), connect() as client:
+            with user_errors(), connect() as client, closing(Transfers(sys.stderr)) as shown:
                 if code := bring_up_to_date(layouts):
                     return code
                 for label, layout in layouts.items():
@@ -73,11 +73,8 @@ class LoadCommand(Command):
                         print(told(label, names[label], loaded, seconds), flush=True)
                     done.append({"label": str(label), "names": names[label], **loaded._asdict(), "seconds": round(seconds, 3)})
         except ActionError as error:
-            shown.close()
             print(f"{label}: {error}", file=sys.stderr)
             code = 1
-        finally:
-            shown.close()
         if params["json"]:
             print(json.dumps(done, indent=1))
         return code

@@ -7,6 +7,7 @@ import platform
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +58,15 @@ class PullCommand(Command):
             raise InvalidCommand(str(error)) from None
         machine = platform.machine()
         chosen = {"": f"linux/{_PROCESSORS.get(machine, machine)}", "all": None}.get(params["platform"], params["platform"])
-        shown = Transfers(sys.stderr)
         started = time.monotonic()
         try:
-            client = Client(Access(params["plain_http"], ca), shown.note)
-            pulled = pull(client, reference, Path(params["to"]), chosen, shown.watch, params["jobs"])
+            with closing(Transfers(sys.stderr)) as shown:
+                client = Client(Access(params["plain_http"], ca), shown.note)
+                pulled = pull(client, reference, Path(params["to"]), chosen, shown.watch, params["jobs"])
         except (ActionError, OSError) as error:
-            shown.close()
             reason = in_words(error, "make room there, and pull again") if isinstance(error, OSError) else error
             print(f"ERROR: {reason}", file=sys.stderr)
             return 1
-        finally:
-            shown.close()
         if params["json"]:
             facts = {
                 "reference": str(pulled.reference),

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,10 @@ class PushCommand(Command):
         from enginewright.oci.registry.client import Client
         from enginewright.oci.registry.transport import Access
 
-        shown = Transfers(sys.stderr)
-        client = Client(Access(params["plain_http"], ca), shown.note)
         done: list[dict[str, Any]] = []
         try:
-            with user_errors():
+            with user_errors(), closing(Transfers(sys.stderr)) as shown:
+                client = Client(Access(params["plain_http"], ca), shown.note)
                 places = Places(Path.cwd())
                 for label, to in jobs:
                     started = time.monotonic()
@@ -84,11 +84,8 @@ class PushCommand(Command):
                     if not params["json"]:
                         print(_summary(label, pushed), flush=True)
         except ActionError as error:
-            shown.close()
             print(f"ERROR: {error}", file=sys.stderr)
             code = 1
-        finally:
-            shown.close()
         if params["json"]:
             print(json.dumps({"images": done, "sent": sum(each["sent"] for each in done)}, indent=1))
         return code

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,8 +29,8 @@ from enginewright.doit_plugin.sign import OPT_KEY, said_of
 from enginewright.doit_plugin.transfers import TRANSFER_OPTIONS, Transfers, check_transfer_options
 from enginewright.doit_plugin.verify import IN_PLACE, OPT_REQUIRE, summary_of, verify_selection
 from enginewright.errors import ActionError, WorkspaceError, in_words
-from enginewright.execute.build import Build
 from enginewright.execute.outcome import Status
+from enginewright.graph.dag import Graph
 from enginewright.graph.label import Label
 from enginewright.release import record
 from enginewright.release.lock import FILE, Lock
@@ -96,11 +97,12 @@ def _release(params: Any, args: list[str]) -> int:
     layouts = outputs_of(args, ("layout",), "image: name an image() or an image_index()")
     ((label, to),) = destinations(list(layouts), [params["to"]])
     lock = read_lock(root)
-    release = _about(open_build(root, look_only=True), label)
-    key = _private_key(release, params["key"])
+    graph = open_build(root, look_only=True).graph
+    release = _about(graph, label)
+    key = _private_key(graph, release, params["key"])
     output = Path(params["output"])
     _check_output(output)
-    for kind in _missing(release):
+    for kind in _missing(graph, release):
         print(f"{label} has no {kind}(): it is released without", file=sys.stderr)
     if code := _built_and_verified(release, lock, params, again=False):
         return code
@@ -109,14 +111,14 @@ def _release(params: Any, args: list[str]) -> int:
     from enginewright.oci.registry.client import Client
     from enginewright.oci.registry.transport import Access
 
-    shown = Transfers(sys.stderr)
-    client = Client(Access(params["plain_http"], ca), shown.note)
     try:
-        statements = _statements(release)  # first: what does not belong together is not sent
-        places = Places(root)
-        pushed = push(client, layouts[label], to, partial(mount_from, places, to, ""), shown.watch, params["jobs"])
-        places.add(to, pushed.outcomes)
-        signed = sign_image(client.repository(to, push=True), pushed.digest, key, statements) if release.sign else NOTHING
+        with closing(Transfers(sys.stderr)) as shown:
+            client = Client(Access(params["plain_http"], ca), shown.note)
+            statements = _statements(release)  # first: what does not belong together is not sent
+            places = Places(root)
+            pushed = push(client, layouts[label], to, partial(mount_from, places, to, ""), shown.watch, params["jobs"])
+            places.add(to, pushed.outcomes)
+            signed = sign_image(client.repository(to, push=True), pushed.digest, key, statements) if release.sign else NOTHING
         targets = _targets(root, release, lock)
         text = record.render(label, f"{to.name}:{to.selector}", pushed.digest, (root / FILE).read_bytes(), signed.tags, targets).encode()
         changed = not output.exists() or output.read_bytes() != text
@@ -126,8 +128,6 @@ def _release(params: Any, args: list[str]) -> int:
     except (ActionError, WorkspaceError, OSError) as error:
         print(f"ERROR: {in_words(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         return 1
-    finally:
-        shown.close()
     done = {"sent": pushed.sent, "new_signatures": signed.new, "written": changed}
     if params["json"]:
         print(
@@ -153,9 +153,9 @@ def _check_output(path: Path) -> None:
         raise InvalidCommand(f"--output {path}: {error.strerror}: {there}") from None
 
 
-def _about(build: Build, image: Label) -> _Release:
+def _about(graph: Graph, image: Label) -> _Release:
     """The targets that are about an image; of an index, about its images too."""
-    targets = build.graph.targets
+    targets = graph.targets
     images = {str(image), *(map(str, targets[image].deps) if targets[image].kind == "image_index" else ())}
     named = {label: target.attributes.get(_NAMED_BY.get(target.kind, "")) for label, target in targets.items()}
     # A scan() judges what its own first half has found in the image.
@@ -171,19 +171,18 @@ def _about(build: Build, image: Label) -> _Release:
     return _Release(image, [each.label for each in about if each.kind not in ("scan", "sign")], scans, signs[0] if signs else None)
 
 
-def _missing(release: _Release) -> Iterator[str]:
-    graph = open_build(Path.cwd(), look_only=True).graph
+def _missing(graph: Graph, release: _Release) -> Iterator[str]:
     kinds = {graph.targets[label].kind for label in (*release.statements, *release.scans, *filter(None, [release.sign]))}
     return (kind for kind in _KINDS if kind not in kinds)
 
 
-def _private_key(release: _Release, given: str) -> Any:
+def _private_key(graph: Graph, release: _Release, given: str) -> Any:
     """The key to sign with, asked for before anything runs; None where nothing is signed."""
     if release.sign is None:
         return None
     from enginewright.attest.keys import load_private
 
-    declared = open_build(Path.cwd(), look_only=True).graph.targets[release.sign].attributes["key"]
+    declared = graph.targets[release.sign].attributes["key"]
     with user_errors():
         return load_private(given or declared)
 
@@ -252,7 +251,7 @@ def _check(params: Any) -> int:
         print(f"WARNING: {FILE} is not the one that {path} was released with", file=sys.stderr)
     image = Label.parse(released["label"])
     layout = outputs_of([str(image)], ("layout",), "image: this is another workspace than the release's")[image]
-    release = _about(open_build(root, look_only=True), image)
+    release = _about(open_build(root, look_only=True).graph, image)
     if code := _built_and_verified(release, lock, params, again=True):
         return code
     from enginewright.attest.statement import image_digest

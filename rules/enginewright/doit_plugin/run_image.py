@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,11 +96,8 @@ def _run(
     client: docker.DockerClient, label: Label, layout: Path, names: list[str], published: dict[str, int], env: dict[str, str], params: Any
 ) -> int:
     """Load the image and run a container of it to its end; what the command is to return. Raises ActionError."""
-    shown = Transfers(sys.stderr)
-    try:
+    with closing(Transfers(sys.stderr)) as shown:
         image = load(client, layout, names, shown.watch).image
-    finally:
-        shown.close()
     settings = read_image(layout).config.get("config") or {}
     exposed = settings.get("ExposedPorts") or {}
     ports = sorted({*published, *(port if "/" in port else f"{port}/tcp" for port in exposed)})
