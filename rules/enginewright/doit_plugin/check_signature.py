@@ -11,12 +11,12 @@ from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.built import outputs_of
 from enginewright.doit_plugin.command import Command
+from enginewright.doit_plugin.images import is_label
 from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.sign import reference_of
 from enginewright.doit_plugin.transfers import OPT_CA, OPT_PLAIN_HTTP, read_ca
 from enginewright.errors import ActionError
-from enginewright.workspace.packages import BUILD_FILE
 
 _OPT_KEY = option("key", "", "the public key, a PEM file")
 _OPT_AT = option("at", "", "of a label: where its image was pushed, REGISTRY/NAME")
@@ -52,7 +52,7 @@ class CheckSignatureCommand(Command):
         digest = ""
         if params["at"]:
             digest = self._built(args[0], params)
-        elif ":" in args[0] and Path(args[0].removeprefix("//").rpartition(":")[0], BUILD_FILE).exists():
+        elif is_label(args[0]):
             raise InvalidCommand(f"{args[0]} is a target here: say with --at REGISTRY/NAME where its image is")
         reference = reference_of(params["at"] or args[0])
         try:

@@ -9,12 +9,13 @@ from typing import Any
 from doit.exceptions import InvalidCommand
 
 from enginewright.doit_plugin.command import Command
-from enginewright.doit_plugin.image_facts import MADE_ELSEWHERE, platform, shortened
+from enginewright.doit_plugin.image_facts import MADE_ELSEWHERE, shortened
 from enginewright.doit_plugin.images import REGISTRY_OPTIONS, Opened, is_layout, is_reference, open_one
 from enginewright.doit_plugin.options import OPT_JSON, option
 from enginewright.doit_plugin.session import user_errors
 from enginewright.doit_plugin.units import printable, show_size
 from enginewright.errors import ActionError
+from enginewright.oci.contents import in_text
 from enginewright.oci.difference import Change, LayerChange, blobs, changes, layer_changes, settings, to_pull
 from enginewright.oci.listing import MARKS, Entry, merged
 
@@ -89,7 +90,7 @@ def _changed_files(layers: list[LayerChange], before: Opened, after: Opened) -> 
 
 
 def _of_image(opened: Opened) -> Facts:
-    return {"where": opened.where, "manifest": opened.image.descriptor.digest, "platform": platform(opened.image)}
+    return {"where": opened.where, "manifest": opened.image.descriptor.digest, "platform": in_text(opened.image.platform)}
 
 
 def _of_layer(change: LayerChange, before: Opened, after: Opened) -> Facts:

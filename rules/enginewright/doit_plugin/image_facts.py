@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from enginewright.doit_plugin.images import Opened
 from enginewright.doit_plugin.units import show_size
 from enginewright.errors import ActionError
+from enginewright.oci.contents import in_text
 from enginewright.oci.layer import Layer, read_layer
-from enginewright.oci.layout import Image
 from enginewright.oci.listing import Entry, Listing, list_layer
 from enginewright.oci.media import BASE_DIGEST, BASE_NAME
 from enginewright.oci.registry.streams import Checked
@@ -32,18 +32,13 @@ def of_image(opened: Opened, fetch: bool) -> Facts:
     annotations = image.manifest.get("annotations") or {}
     return {
         "manifest": image.descriptor.digest,
-        "platform": platform(image),
+        "platform": in_text(image.platform),
         "created": image.config.get("created"),
         "config": image.config.get("config") or {},
         "annotations": annotations,
         "base": {"name": annotations.get(BASE_NAME, ""), "digest": annotations[BASE_DIGEST]} if BASE_DIGEST in annotations else None,
         "layers": [_of_layer_in(opened, layer, made_by, fetch) for layer, made_by in zip(opened.layers, image.made_by)],
     }
-
-
-def platform(image: Image) -> str:
-    """``linux/amd64``, or with its variant."""
-    return "/".join(str(image.platform[name]) for name in ("os", "architecture", "variant") if name in image.platform)
 
 
 def of_layer(blob: Path, descriptor: Path) -> Facts:

@@ -14,6 +14,7 @@ from enginewright.doit_plugin.session import open_build, select
 from enginewright.doit_plugin.transfers import OPT_CA, OPT_PLAIN_HTTP, read_ca
 from enginewright.errors import ActionError, with_article
 from enginewright.oci.blobs import open_blob
+from enginewright.oci.contents import is_for
 from enginewright.oci.layer import Layer
 from enginewright.oci.layout import Descriptor, Image, blob_path, parse_image, read_images, read_json
 from enginewright.oci.listing import Listing, list_layer
@@ -59,7 +60,13 @@ def is_reference(text: str) -> bool:
     """
     host, slash, _ = text.partition("/")
     a_host = bool(slash) and (host == "localhost" or "." in host.strip(".") or ":" in host)
-    return a_host and not Path(text).exists() and not Path(text.rpartition(":")[0], BUILD_FILE).exists()
+    return a_host and not Path(text).exists() and not is_label(text)
+
+
+def is_label(text: str) -> bool:
+    """Whether a text names a target of a package that is there."""
+    package, colon, _ = text.removeprefix("//").rpartition(":")
+    return bool(colon) and Path(package, BUILD_FILE).exists()
 
 
 def open_layout(layout: Path, params: Mapping[str, Any]) -> list[Opened]:
@@ -105,16 +112,11 @@ def open_one(text: str, params: Mapping[str, Any]) -> Opened:
         found = [open_reference(text, params)]
     else:
         found = open_layout(_layout_of(text), params)
-    wanted = params["platform"].split("/")
-    meant = [each for each in found if _platform(each.image)[: len(wanted)] == wanted] if len(found) > 1 else found
+    meant = [each for each in found if is_for(each.image.platform, params["platform"])] if len(found) > 1 else found
     if len(meant) != 1:
         what = f"{len(meant)} of them for {params['platform']}: name one" if meant else f"none of them for {params['platform']}"
         raise InvalidCommand(f"{text} is an index of {len(found)} images, {what}")
     return meant[0]
-
-
-def _platform(image: Image) -> list[str]:
-    return [str(image.platform.get(name, "")) for name in ("os", "architecture", "variant")]
 
 
 def _client(params: Mapping[str, Any]) -> Client:

@@ -15,6 +15,9 @@ from enginewright.oci.media import INDEX, INDEXES, MANIFESTS
 _DEEPEST = 4
 """Indexes in indexes, at most."""
 
+_NAMES = ("os", "architecture", "variant")
+"""What a platform is told by, as OS/ARCHITECTURE/VARIANT."""
+
 
 class Manifest(NamedTuple):
     """A manifest or an index, byte for byte, and its descriptor."""
@@ -105,16 +108,25 @@ def choose_platform(index: Mapping[str, Any], platform: str) -> Descriptor:
 
     Raises ValueError, with the platforms that there are.
     """
-    wanted = platform.split("/")
     there = []
     for entry in index["manifests"]:
         found = entry.get("platform") or {}
-        names = [found.get("os", ""), found.get("architecture", ""), found.get("variant", "")]
-        if names[: len(wanted)] == wanted:
+        if is_for(found, platform):
             return Descriptor.from_json(entry)
-        if names[0] not in ("", "unknown"):
-            there.append("/".join(filter(None, names)))
+        if found.get("os", "") not in ("", "unknown"):
+            there.append(in_text(found))
     raise ValueError(f"it has no image for {platform}; there are {', '.join(dict.fromkeys(there)) or 'none that name a platform'}")
+
+
+def is_for(found: Mapping[str, Any], platform: str) -> bool:
+    """Whether an image for the platform ``found``, as an index or a configuration has it, will do for ``platform``."""
+    wanted = platform.split("/")
+    return [found.get(name, "") for name in _NAMES][: len(wanted)] == wanted
+
+
+def in_text(found: Mapping[str, Any]) -> str:
+    """A platform, as an index or a configuration has it, as ``linux/amd64``, or with its variant."""
+    return "/".join(str(found[name]) for name in _NAMES if found.get(name))
 
 
 def _describe(media_type: str, data: bytes) -> Descriptor:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from enginewright.errors import ActionError
 from enginewright.oci import parallel
-from enginewright.oci.contents import Contents, Manifest, choose_platform, read_contents
+from enginewright.oci.contents import Contents, Manifest, choose_platform, in_text, is_for, read_contents
 from enginewright.oci.layout import Descriptor, blob_path, canonical_json, read_image
 from enginewright.oci.media import INDEX, INDEXES, REF_NAME
 from enginewright.oci.push import JOBS, Moved, Watch, unwatched
@@ -103,10 +103,8 @@ def _compare_platform(client: Client, reference: Reference, folder: Path, platfo
     """Say so where an image, the only one of its name, is for another platform than is wanted: it is taken all the same, as Docker does."""
     with suppress(ActionError):  # no image, but something else that is kept in a registry
         found = read_image(folder).platform
-        names = [str(found[name]) for name in ("os", "architecture", "variant") if name in found]
-        wanted = platform.split("/")
-        if names[: len(wanted)] != wanted:
-            client.notice(f"{reference} is an image for {'/'.join(names)}, and there is none for {platform}")
+        if not is_for(found, platform):
+            client.notice(f"{reference} is an image for {in_text(found)}, and there is none for {platform}")
 
 
 def _holds(path: Path, blob: Descriptor) -> bool:
