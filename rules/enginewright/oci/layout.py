@@ -257,21 +257,24 @@ def parse_image(entry: Mapping[str, Any], read: Callable[[Descriptor], dict[str,
 
 def _check_words(image: Image) -> None:
     """Raise ValueError where what others say about an image is not of the shape that the specification gives it."""
-    config = image.config.get("config") or {}
-    for what, value, shape in (
-        ("annotations", image.entry.get("annotations"), dict),
-        ("annotations", image.manifest.get("annotations"), dict),
-        ("config", config, dict),
-        ("history", image.config.get("history"), list),
-        *((name, config.get(name), list) for name in ("Env", "Entrypoint", "Cmd") if isinstance(config, dict)),
-        *((name, config.get(name), dict) for name in ("Labels", "ExposedPorts") if isinstance(config, dict)),
-    ):
-        if value is not None and not isinstance(value, shape):
-            raise ValueError(f"its {what}: {repr(value)[:80]} is no {'object' if shape is dict else 'list'} of JSON")
-    if not all(isinstance(each, dict) for each in image.config.get("history") or ()):
+    config, history = image.config.get("config") or {}, image.config.get("history")
+    _check_shape("annotations", image.entry.get("annotations"), dict)
+    _check_shape("annotations", image.manifest.get("annotations"), dict)
+    _check_shape("config", config, dict)
+    _check_shape("history", history, list)
+    if not all(isinstance(each, dict) for each in history or ()):
         raise ValueError("its history has entries that are no objects of JSON")
-    if not all(isinstance(each, str) for name in ("Env", "Entrypoint", "Cmd") for each in config.get(name) or ()):
-        raise ValueError("its Env, Entrypoint or Cmd has entries that are no text")
+    for name in ("Labels", "ExposedPorts"):
+        _check_shape(name, config.get(name), dict)
+    for name in ("Env", "Entrypoint", "Cmd"):
+        _check_shape(name, config.get(name), list)
+        if not all(isinstance(each, str) for each in config.get(name) or ()):
+            raise ValueError("its Env, Entrypoint or Cmd has entries that are no text")
+
+
+def _check_shape(what: str, value: Any, shape: type) -> None:
+    if value is not None and not isinstance(value, shape):
+        raise ValueError(f"its {what}: {repr(value)[:80]} is no {'object' if shape is dict else 'list'} of JSON")
 
 
 def _read_blob(folder: Path, descriptor: Descriptor) -> dict[str, Any]:
