@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import tarfile
 from pathlib import Path
 
@@ -98,3 +100,12 @@ def test_a_damaged_package(tmp_path: Path, size: int) -> None:
     deb.write_bytes(deb.read_bytes()[:size])
     with pytest.raises(ActionError, match=r"^a_1\.0_all\.deb is a damaged Debian package, or none: "):
         unpacked(tmp_path, deb)
+
+
+def test_a_full_disk_is_not_the_packages_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("enginewright.debian.deb._keep", full)
+    with pytest.raises(OSError, match="No space left"):
+        unpacked(tmp_path, make_deb(tmp_path, "a", [entry("large", b"." * (1 << 17))]))

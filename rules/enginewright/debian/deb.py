@@ -23,6 +23,8 @@ def reading(deb: Path) -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, EOFError, OSError, ValueError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's trouble, not the package's
+            raise
         raise ActionError(f"{deb.name} is a damaged Debian package, or none: {error}") from None
 
 
