@@ -200,6 +200,13 @@ def test_more_actions_at_a_time_than_there_are_and_than_threads_can_be(workspace
     assert workspace.doit("build", "-n", "99999999999999999999").stdout.splitlines()[-1].startswith("built 4, ")
 
 
+def test_where_nothing_can_be_written_one_may_look(workspace: Workspace) -> None:
+    (workspace.root / "build").write_text("a file, which stands for a disk that is read-only")
+    assert workspace.refuse("build") == f"Not a directory: {workspace.root}/build/.enginewright"
+    assert "models/x:a" in workspace.doit("list", "--all").stdout
+    assert "models/x:a" in workspace.doit("query", "*").stdout
+
+
 def test_a_current_folder_that_is_gone(workspace: Workspace) -> None:
     command = f"mkdir gone && cd gone && rmdir ../gone && {DOIT} build"
     done = subprocess.run(["sh", "-c", command], cwd=workspace.root, capture_output=True, text=True)

@@ -97,6 +97,11 @@ def test_two_inputs_may_be_one_file(sandbox: Sandbox) -> None:
     assert sandbox.text(sandbox.run("copy", inputs={"1": "a.txt", "2": "a.txt"})) == "texttext"
 
 
+def test_a_machine_without_shared_memory_to_write_to(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enginewright.execute.sandbox.MEMORY", tmp_path / "there is none")
+    assert sandbox.text(sandbox.run("put_away_streams")) == "done"
+
+
 def test_actions_may_run_side_by_side(sandbox: Sandbox) -> None:
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda i: sandbox.run("parameters", i=i), range(6)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile
 from doit.task import Task
 
 from enginewright.doit_plugin.pipes import aside, outlive_readers
-from enginewright.errors import in_words
 from enginewright.execute.memory import STATE
 
 if TYPE_CHECKING:
@@ -54,10 +54,8 @@ class WorkspaceLoader(DodoTaskLoader):  # type: ignore[misc]  # doit has no type
 
     def load_doit_config(self) -> dict[str, Any]:
         """doit's settings that suit actions in processes of their own; DOIT_CONFIG in dodo.py wins."""
-        try:
+        with suppress(OSError):  # who is to write there is told; who only looks may look at what is read-only
             Path(STATE).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidCommand(in_words(error)) from None
         defaults = {"dep_file": f"{STATE}/doit.json", "backend": "enginewright", "par_type": "thread", "reporter": "enginewright"}
         return {**defaults, **super().load_doit_config()}
 

@@ -91,7 +91,9 @@ class Sandboxes:
 
     def __init__(self, disk: Path) -> None:
         self._disk = disk
-        self._memory = Scratch(MEMORY) if os.access(MEMORY, os.W_OK | os.X_OK) else None
+        self._memory: Scratch | None = None
+        with suppress(OSError):  # there may be none, none for us, or no room in it
+            self._memory = Scratch(MEMORY)
         self._numbers = count()
         self._free: list[str] = []
         self._lock = threading.Lock()
