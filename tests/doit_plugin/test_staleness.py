@@ -222,6 +222,7 @@ def test_an_output_that_somebody_edits_before_it_is_used_by_the_same_build(empty
     made.chmod(0o644)
     with made.open("r+") as file:
         file.write("two")
+    time.sleep(0.1)  # until its time tells it from what may be written later
     (tmp_path / "go").touch()
     report = json.loads(build.communicate()[0])
     if times == 1:

@@ -80,6 +80,7 @@ class Build:
         self.outcomes: dict[Label, Outcome] = {}
         self.reasons: dict[Label, str] = {}
         self._previous: dict[Label, str] = {}
+        self._spoilt: set[Label] = set()
         self._draft = Draft()
         self._root = root
         self._state = root / STATE
@@ -291,9 +292,11 @@ class Build:
             if action is None or built is None or dep in self._absent.labels:
                 continue
             for name, artifact in action.outputs.items():
-                if artifact.path not in needed or self._outputs.untouched(artifact) or self._outputs.intact(artifact, built.outputs[name]):
+                digest = built.outputs[name]
+                if artifact.path not in needed or self._outputs.untouched(artifact, digest) or self._outputs.intact(artifact, digest):
                     continue
-                if not self._outputs.place(artifact, built.outputs[name]):
+                if not self._outputs.place(artifact, digest):
+                    self._spoilt.add(dep)
                     raise ActionError(f"its input {artifact.path} was changed by something else after it was made: build again")
 
     def run(self, label: Label) -> Outcome:
@@ -472,7 +475,7 @@ class Build:
             for label in self.suspects
             if label not in self.outcomes or self.outcomes[label].status not in settled or is_dated(self.graph.targets[label].action)
         }
-        unsettled |= self._absent.labels | self._absent.outdated
+        unsettled |= self._absent.labels | self._absent.outdated | self._spoilt
         if self._outputs.placed:
             # One barrier for all that was placed: what the snapshot says of a file must not outlive its bytes in a power cut.
             # Blobs and records need none: they are checked whenever they are used.

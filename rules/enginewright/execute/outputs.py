@@ -56,13 +56,14 @@ class Outputs:
         else:
             yield artifact.path
 
-    def untouched(self, artifact: Artifact) -> bool:
-        """Whether nobody has written to an output since it was last looked at or placed."""
-        paths = [artifact.path]
-        if artifact.tree:
-            for folder, _, files in os.walk(self._root / artifact.path):
-                paths += [os.path.relpath(folder, self._root), *(os.path.relpath(f"{folder}/{name}", self._root) for name in files)]
-        return all(map(self._snapshot.untouched, paths))
+    def untouched(self, artifact: Artifact, digest: str) -> bool:
+        """Whether an output had these bytes when it was last looked at or placed, and nobody has written to it since."""
+        if not artifact.tree:
+            return self._snapshot.untouched(artifact.path, digest)
+        paths = []
+        for folder, _, files in os.walk(self._root / artifact.path):
+            paths += [os.path.relpath(folder, self._root), *(os.path.relpath(f"{folder}/{name}", self._root) for name in files)]
+        return bool(paths) and all(map(self._snapshot.untouched, paths))
 
     def stored(self, artifact: Artifact, digest: str) -> bool:
         """Whether an output could be placed, so far as can be told without reading it."""

@@ -167,14 +167,17 @@ class Snapshot:
         self._learnt[path] = (Stat.of(os.stat(self._root / path)), digest)
         self._looked_at.add(path)
 
-    def untouched(self, path: str) -> bool:
-        """Whether a file or folder is the one that is known, and was not written since; another name for it changes neither."""
+    def untouched(self, path: str, digest: str = "") -> bool:
+        """Whether a file or folder is the one that is known, by this digest if it is given, and was not written since.
+
+        Another name for it changes neither.
+        """
         known = self._known(path)
         try:
             now = Stat.of(os.stat(self._root / path))
         except OSError:
             return False
-        return known is not None and known[0]._replace(ctime_ns=now.ctime_ns) == now
+        return known is not None and digest in ("", known[1]) and known[0]._replace(ctime_ns=now.ctime_ns) == now
 
     def watch(self, paths: Iterable[str]) -> None:
         """Take note of the stat of files and folders whose bytes are not asked for, so that `moved` finds a change.
