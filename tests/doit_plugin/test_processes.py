@@ -138,6 +138,19 @@ def test_ctrl_c_stops_the_build_and_its_actions(slow: Slow) -> None:
     assert (report.built, report.up_to_date) == ({A, B, C}, {D})
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_so_does_what_a_ci_system_or_a_closed_terminal_sends(slow: Slow, number: signal.Signals) -> None:
+    build = slow.start("build", "--json")
+    action = slow.action()
+    build.send_signal(number)
+    done = finish(build)
+    assert done.returncode == 128 + number
+    assert "\ninterrupted\n" in done.stderr
+    assert ended(action)
+    assert Report.of(done).actions[A]["reason"] == "was interrupted"
+    assert slow.workspace.leftovers() == []
+
+
 def test_ctrl_c_ends_the_wait_for_another_build(slow: Slow) -> None:
     first = slow.start("build", "--json")
     slow.action()

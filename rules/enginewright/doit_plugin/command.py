@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getopt
 import re
+import signal
 import sys
 from typing import Any
 
@@ -15,6 +16,10 @@ from enginewright.doit_plugin.pipes import tell_unwritten
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+
+
+class Ended(KeyboardInterrupt):
+    """A signal that ends a command as Ctrl-C does, with all put away: a CI system's or a closed terminal's. Its argument is the number."""
 
 
 class Command(DoitCmdBase):  # type: ignore[misc]  # doit has no type information
@@ -41,10 +46,13 @@ class Command(DoitCmdBase):  # type: ignore[misc]  # doit has no type informatio
             if takes is int and not re.fullmatch(r"-?\d+", value):
                 raise CmdParseError(f"{flag} {value}: expected a whole number")
             arguments += [flag] if takes is bool else [flag, value]
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:  # and not one that nohup has the command not hear
+                signal.signal(number, _end)
         try:
             code = int(super().parse_execute([*arguments, "--", *labels]))
-        except KeyboardInterrupt:
-            code = interrupted()
+        except KeyboardInterrupt as by:
+            code = interrupted(by)
         return 3 if tell_unwritten() else code
 
     def load_settings(self, params: Any) -> None:
@@ -58,7 +66,12 @@ class Command(DoitCmdBase):  # type: ignore[misc]  # doit has no type informatio
         return {}
 
 
-def interrupted() -> int:
+def _end(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_DFL)  # who sends it again wants no waiting
+    raise Ended(number)
+
+
+def interrupted(by: KeyboardInterrupt) -> int:
     """Say so, and return the exit code."""
     print("interrupted", file=sys.stderr)
-    return INTERRUPTED
+    return 128 + int(by.args[0]) if isinstance(by, Ended) else INTERRUPTED

@@ -68,8 +68,8 @@ def build_selection(args: list[str], params: Mapping[str, Any], snapshot: Snapsh
                 build.finish(_Waiting())
             finally:
                 build.close(args)
-        except KeyboardInterrupt:
-            code = interrupted()
+        except KeyboardInterrupt as by:
+            code = interrupted(by)
         except OSError as error:
             print(f"ERROR: {in_words(error)}", file=sys.stderr)
             code = ERROR

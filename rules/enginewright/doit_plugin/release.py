@@ -86,8 +86,8 @@ class ReleaseCommand(Command):
         self.load_settings(params)
         try:
             return _check(params) if params["check"] else _release(params, args)
-        except KeyboardInterrupt:
-            return interrupted()
+        except KeyboardInterrupt as by:
+            return interrupted(by)
 
 
 def _release(params: Any, args: list[str]) -> int:

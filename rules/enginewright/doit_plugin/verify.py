@@ -92,8 +92,8 @@ class VerifyCommand(Command):
             return code
         try:
             done = verify_selection(args, params["num_process"], params["deps"], out)
-        except KeyboardInterrupt:
-            return interrupted()
+        except KeyboardInterrupt as by:
+            return interrupted(by)
         seconds = time.monotonic() - started
         if params["json"]:
             print(json.dumps(_as_json(done, seconds), indent=1))
