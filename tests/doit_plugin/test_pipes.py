@@ -43,6 +43,7 @@ def left_alone(workspace: Workspace, *arguments: str, code: int = 0) -> str:
         ["list", "--all"],
         ["info", A],
         ["help"],
+        ["run"],
         ["help", "build"],
         ["build"],
         ["build", "--verbose"],
@@ -95,6 +96,7 @@ def test_output_may_be_closed_from_the_start(workspace: Workspace, arguments: st
         ["diff", "layout", "layout"],
         ["list", "--all"],
         ["help"],
+        ["run"],
     ],
 )
 def test_a_disk_that_is_too_full_for_what_is_said(workspace: Workspace, arguments: list[str]) -> None:

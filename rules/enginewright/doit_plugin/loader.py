@@ -50,6 +50,8 @@ class WorkspaceLoader(DodoTaskLoader):  # type: ignore[misc]  # doit has no type
             raise
         except BaseException as error:
             raise InvalidDodoFile(_mistake(error, Path(opt_values["dodoFile"]).name)) from None
+        if opt_values.get("outfile") is sys.__stdout__:  # as it was when doit was imported
+            opt_values["outfile"] = sys.stdout
         self._options = opt_values
 
     def load_doit_config(self) -> dict[str, Any]:
