@@ -8,6 +8,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from enginewright.errors import ActionError
 from enginewright.oci import parallel
@@ -126,40 +127,43 @@ def _fetch(repository: Repository, blob: Descriptor, folder: Path, watch: Watch)
     """Fetch a blob to its place, from where an interrupted pull left off, and return how many bytes came."""
     path = blob_path(folder, blob.digest)
     part = path.with_name(f"{path.name}.part")
-    received = 0
     # Buffered: a raw file takes less than it is given when the disk is nearly full, and does not say so.
     with naming(path), part.open("a+b") as file:
-        sha256, begun = hashlib.sha256(), 0
-        file.seek(0)
-        while data := file.read(CHUNK):
-            sha256.update(data)
-            begun += len(data)
-        whole = begun == blob.size and f"sha256:{sha256.hexdigest()}" == blob.digest
-        if begun >= blob.size and not whole:
-            file.truncate(0)
-            sha256, begun = hashlib.sha256(), 0
-        while not whole:
-            done = begun
-            try:
-                with repository.open_blob(blob, begun, sha256) as stream:
-                    while data := stream.read(CHUNK):
-                        file.write(data)
-                        received += len(data)
-                        done += len(data)
-                        watch(Moved(blob, done))
-                whole = True
-            except RegistryError as error:
-                if error.status or isinstance(error, Transient):
-                    raise  # the next pull goes on
-                if not begun:  # other bytes, or too many: none of them are worth keeping
-                    with suppress(OSError):
-                        part.unlink()
-                    raise
-                repository.client.notice(f"what an earlier pull left of {blob.digest} is damaged: it is fetched anew")
-                file.truncate(0)
-                sha256, begun = hashlib.sha256(), 0
+        received = _complete(repository, blob, file, watch)
         file.flush()
         os.fsync(file.fileno())
     os.chmod(part, 0o644)
     os.rename(part, path)
     return received
+
+
+def _complete(repository: Repository, blob: Descriptor, file: BinaryIO, watch: Watch) -> int:
+    """Fetch what a file lacks of a blob, or all of it where what it has is damaged, and return how many bytes came."""
+    sha256, begun = hashlib.sha256(), 0
+    file.seek(0)
+    while data := file.read(CHUNK):
+        sha256.update(data)
+        begun += len(data)
+    if begun == blob.size and f"sha256:{sha256.hexdigest()}" == blob.digest:
+        return 0
+    if begun >= blob.size:
+        file.truncate(0)
+        sha256, begun = hashlib.sha256(), 0
+    done = begun
+    try:
+        with repository.open_blob(blob, begun, sha256) as stream:
+            while data := stream.read(CHUNK):
+                file.write(data)
+                done += len(data)
+                watch(Moved(blob, done))
+    except RegistryError as error:
+        if error.status or isinstance(error, Transient):
+            raise  # the next pull goes on
+        file.truncate(0)  # other bytes, or too many: none of them are worth keeping
+        if not begun:
+            with suppress(OSError):
+                os.unlink(file.name)
+            raise
+        repository.client.notice(f"what an earlier pull left of {blob.digest} is damaged: it is fetched anew")
+        return done - begun + _complete(repository, blob, file, watch)
+    return done - begun
