@@ -62,19 +62,17 @@ class CheckSignatureCommand(Command):
                 if described is None:
                     raise SignatureProblem(f"{repository} has no {digest or reference.selector}")
                 checked = verify_image(repository, digest or described.digest, key)
+            types = sorted({str(each["predicateType"]) for each in checked.statements})
+            if missing := sorted(set(params["type"]) - set(types)):
+                others = f"; others do not count: {', '.join(sorted(set(checked.others)))}" if checked.others else ""
+                raise SignatureProblem(
+                    f"{repository}@{checked.digest} is signed, but there is no signed statement of type {missing[0]}{others}"
+                )
         except SignatureProblem as problem:
             print(f"ERROR: {problem}", file=sys.stderr)
             return 1
         except ActionError as error:  # of the registry: nothing is known of the signature
             raise InvalidCommand(str(error)) from None
-        types = sorted({str(each["predicateType"]) for each in checked.statements})
-        if missing := sorted(set(params["type"]) - set(types)):
-            others = f"; others do not count: {', '.join(sorted(set(checked.others)))}" if checked.others else ""
-            print(
-                f"ERROR: {repository}@{checked.digest} is signed, but there is no signed statement of type {missing[0]}{others}",
-                file=sys.stderr,
-            )
-            return 1
         if params["json"]:
             print(
                 json.dumps(
