@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from enginewright.errors import WorkspaceError
+from enginewright.workspace.shared_cache import given
 
 EXECUTOR_NAMES = ("executor", "execution", "jobs", "timeout", "queue-timeout", "properties", "workers")
 """The settings of ``[tool.enginewright.remote]`` that are read here."""
@@ -41,18 +42,12 @@ def read_executor_settings(
     root: Path, table: Mapping[str, Any], environ: Mapping[str, str], options: Mapping[str, Any]
 ) -> ExecutorSettings:
     """The settings of the workspace at ``root``, whose table of the remote is ``table``. ``options`` are those of the command line,
-    by ``remote_name``; None and False were not given. Raises WorkspaceError, saying where what is wrong.
+    as `given` has them. Raises WorkspaceError, saying where what is wrong.
     """
 
     def find(name: str) -> tuple[Any, str]:
         """The value of a setting, and where it was found."""
-        variable = f"ENGINEWRIGHT_REMOTE_{name.upper().replace('-', '_')}"
-        given = options.get(f"remote_{name.replace('-', '_')}")
-        if given is not None and given is not False:
-            return given, f"--remote-{name}"
-        if environ.get(variable):
-            return environ[variable], variable
-        return table.get(name), f"{_WHERE} {name}"
+        return given(name, environ, options) or (table.get(name), f"{_WHERE} {name}")
 
     def text(name: str, default: str) -> str:
         value, where = find(name)

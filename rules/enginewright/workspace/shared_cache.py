@@ -45,18 +45,13 @@ def read_cache_settings(
     root: Path, table: Mapping[str, Any], environ: Mapping[str, str], options: Mapping[str, Any], default: str = ""
 ) -> CacheSettings:
     """The settings of the workspace at ``root``, whose table of the remote is ``table``. ``options`` are those of the command line,
-    by ``remote_name``; None and False were not given. ``default`` is the URL where none is. Raises WorkspaceError, saying where
-    what is wrong.
+    as `given` has them. ``default`` is the URL where none is. Raises WorkspaceError, saying where what is wrong.
     """
 
     def find(name: str, kind: type = str) -> tuple[Any, str]:
         """The value of a setting, and where it was found."""
-        variable = f"ENGINEWRIGHT_REMOTE_{name.upper().replace('-', '_')}"
-        given = options.get(f"remote_{name.replace('-', '_')}")
-        if given is not None and given is not False:
-            return given, f"--remote-{name}"
-        if environ.get(variable):
-            return environ[variable], variable
+        if (found := given(name, environ, options)) is not None:
+            return found
         value = table.get(name)
         fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
         if value is not None and not fits:
@@ -89,6 +84,18 @@ def read_cache_settings(
         key=file("tls-key"),
         token_file=file("token-file"),
     )
+
+
+def given(name: str, environ: Mapping[str, str], options: Mapping[str, Any]) -> tuple[Any, str] | None:
+    """What the command line, or else the environment, has for a setting of the remote, and where; None for nothing.
+
+    ``options`` are by ``remote_name``: of one that was not given there is None, or False.
+    """
+    option = options.get(f"remote_{name.replace('-', '_')}")
+    if option is not None and option is not False:
+        return option, f"--remote-{name}"
+    variable = f"ENGINEWRIGHT_REMOTE_{name.upper().replace('-', '_')}"
+    return (environ[variable], variable) if environ.get(variable) else None
 
 
 _KINDS = {str: "string", float: "number of seconds"}
