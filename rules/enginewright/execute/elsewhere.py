@@ -19,12 +19,12 @@ from enginewright.errors import WorkspaceError
 from enginewright.execute.spawn import Spawn
 from enginewright.graph.action import Action
 from enginewright.graph.attributes import did_you_mean
-from enginewright.graph.dag import Target
 from enginewright.graph.label import Label
 from enginewright.store.results import Result
 
 if TYPE_CHECKING:
     from enginewright.execute.remote import RemoteExecutor
+    from enginewright.graph.dag import Target
 
 _NO_PROPERTY = frozenset({"apt", "docker", "programs"})
 """The execution requirements that a worker cannot be asked for: whether one has them nobody knows."""
