@@ -20,6 +20,7 @@ from dockerd import Engine, engine
 from enginewright.daemon import load
 from registries import need, running
 from scripted import Says, scripted
+from small_disk import mounted
 from throwaway import PYPROJECT, Report, Workspace
 
 CHINA = Path(sklearn.__file__).parent / "datasets/images/china.jpg"
@@ -133,17 +134,11 @@ def test_no_room_to_unpack_a_layer(workspace: Workspace, dockerd: Engine, tmp_pa
     with (workspace.root / "images/x/low.txt").open("wb") as file:
         file.truncate(32 << 20)
     workspace.build()
-    small = tmp_path / "small"
-    small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", small], capture_output=True).returncode:
-        pytest.skip("a small disk cannot be mounted here")
-    try:
+    with mounted(tmp_path / "small", "size=8m") as small:
         workspace.environment["TMPDIR"] = str(small)
         line = workspace.doit("load", "images/x:image", code=1).stderr.splitlines()[-1]
         assert line == f"images/x:image: No space left on device; make room in {small}, or have TMPDIR name another folder"
         assert not list(small.iterdir())
-    finally:
-        subprocess.run(["umount", "--lazy", small], check=True)
 
 
 def test_an_image_that_docker_has_by_another_name_is_only_named(workspace: Workspace, dockerd: Engine) -> None:

@@ -13,6 +13,7 @@ import pytest
 from enginewright.oci.layout import read_image
 from mixed import write_mixed
 from registries import Registry
+from small_disk import mounted
 from throwaway import DOIT, Workspace
 
 SIZE, FILES = 24 << 20, 400
@@ -21,14 +22,8 @@ SIZE, FILES = 24 << 20, 400
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small file system."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},nr_inodes={FILES}", "tmpfs", str(folder)]
-    done = subprocess.run(mount, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with mounted(tmp_path / "disk", f"size={SIZE},nr_inodes={FILES}") as folder:
+        yield folder
 
 
 class Bytes:

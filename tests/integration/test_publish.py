@@ -16,6 +16,7 @@ import pytest
 
 import seaweed
 from enginewright.bundle.sums import SUMS, decode
+from small_disk import mounted
 from throwaway import Workspace
 
 BUILD = """
@@ -157,16 +158,9 @@ def test_mistakes(workspace: Workspace, tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full(workspace: Workspace, tmp_path: Path) -> None:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={LARGE // 2}", "tmpfs", str(folder)], capture_output=True)
-    if done.returncode:
-        pytest.skip("a small disk cannot be mounted here")
-    try:
+    with mounted(tmp_path / "small", f"size={LARGE // 2}") as folder:
         line = workspace.doit("publish", "models/x:bundle", "--to", f"file://{folder}", code=3).stderr.splitlines()[-1]
         assert line.startswith(f"ERROR: No space left on device: {folder}/.partial/") and line.endswith(
             "; make room there, and publish again"
         )
         assert [path.name for path in folder.iterdir()] == [".partial"] and not list((folder / ".partial").iterdir())
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
