@@ -54,6 +54,21 @@ COPY = 'python_action(name="a", function="make.py:copy", inputs={"src": "src.txt
             COPY.replace("src.txt", r"a\0"),
             r"models/x/BUILD.py:2: python_action(name='a'): inputs['src']: 'a\x00' can be no path: it has a NUL character",
         ),
+        (
+            COPY.replace("out.txt", 256 * "x"),
+            f"models/x/BUILD.py:2: python_action(name='a'): outputs['out']: '{256 * 'x'}' is too long for a file name, "
+            "which has 255 bytes at most",
+        ),
+        # What JSON, or Python's reader of it, cannot hold.
+        (
+            COPY.replace("outputs", "params={'x': 10**5000}, outputs"),
+            "models/x/BUILD.py:2: python_action(name='a'): params['x']: is an integer of 16610 bits, of which 10000 are possible: "
+            "write it to a file",
+        ),
+        (
+            "d = {}\nd['d'] = d\n" + COPY.replace("outputs", "params=d, outputs"),
+            "models/x/BUILD.py:4: python_action(name='a'): params: is nested more than 100 levels deep",
+        ),
         ('python_action("a")', "models/x/BUILD.py:2: python_action(): give attributes by name, as in python_action(name=...)"),
         # A dependency that is missing, cyclic, or of another kind.
         (COPY.replace("src.txt", ":b"), "models/x/BUILD.py:2: python_action(name='a'): inputs['src']: there is no target 'models/x:b'"),

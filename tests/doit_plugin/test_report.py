@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -48,6 +49,18 @@ def test_the_last_build_is_reported(workspace: Workspace) -> None:
     assert row(page, C)[:4] == [C, "PythonAction", "built", "it had never been built here"]
     assert row(page, C)[6] == "18 B"
     assert re.findall(r'<td class="label">(models/x:\w)</td><td class="share">', page)[:3] == [A, B, C]
+
+
+def test_names_of_files_need_not_be_utf8(workspace: Workspace) -> None:
+    workspace.build()
+    (workspace.root / os.fsdecode(b"models/y/\xff.txt")).write_text("three\n")
+    declared = workspace.read("models/y/BUILD.py").replace('"src.txt"', 'glob("?.txt")[0]')
+    workspace.write({"models/y/BUILD.py": f"from enginewright import glob\n{declared}"})
+    workspace.build()
+    workspace.doit("report")
+    assert r"models/y/\udcff.txt" in workspace.read("build/report.html")
+    workspace.environment["PYTHONIOENCODING"] = "utf-8:strict"
+    assert r"models/y/\udcff.txt" in workspace.doit("why", "models/y:d").stdout
 
 
 def test_a_past_build_is_reported_as_it_was(workspace: Workspace) -> None:

@@ -44,7 +44,7 @@ def test_all_files_below_a_folder(tmp_path: Path) -> None:
     assert watched == ["models/x/photos", "models/x/photos/more"]
 
 
-@pytest.mark.parametrize("pattern", ["photos/", "*/a.jpg", "../y/*.jpg", "/etc/*", "photos//*"])
+@pytest.mark.parametrize("pattern", ["photos/", "*/a.jpg", "../y/*.jpg", "/etc/*", "photos//*", "photos/\0"])
 def test_a_pattern_that_is_none(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(DeclarationError, match=r"models/x/BUILD.py:2: glob\(\): .* is not a folder below the package"):
         listed(tmp_path, pattern)

@@ -22,5 +22,5 @@ def write_document(text: str, output: str, said: str) -> None:
     with user_errors():
         # Not put in place by a rename, which would replace what a link or a device leads to.
         Path(output).parent.mkdir(parents=True, exist_ok=True)
-        Path(output).write_text(text, encoding="utf-8")
+        Path(output).write_text(text, encoding="utf-8", errors="backslashreplace")  # file names need not be UTF-8
     print(f"{output}: {said}")

@@ -88,6 +88,8 @@ def _outliving(stream: TextIO | None) -> TextIO:
         return open(os.devnull, "w")
     if not isinstance(stream, io.TextIOWrapper):
         return stream
+    if stream.errors == "strict":  # a file name that is not UTF-8, or not ASCII where all else is, must not end a command
+        stream.reconfigure(errors="backslashreplace")
     try:
         if os.isatty(stream.fileno()):
             return stream

@@ -17,6 +17,8 @@ from enginewright.graph.rule import Context, Rule, declaration
 from enginewright.model.user_code import explain, load_function
 
 _REQUIREMENTS = {"cpu": r"[1-9]\d*", "memory": r"\d+(\.\d+)?([KMGT]i?)?B?", "gpu": r"sm_\d+", "network": "yes"}
+_DEPTH, _BITS = 100, 10_000
+"""Of parameters: what Python can write as JSON, and read again."""
 _AS_IN = "{'cpu': '4', 'memory': '6GB', 'gpu': 'sm_90', 'network': 'yes'}"
 
 
@@ -49,6 +51,8 @@ class PythonAction(Rule):
                 raise AttributeProblem(f"outputs[{name!r}]", f"expected a relative path, as 'report.json', got {file!r}")
             if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", file):
                 raise AttributeProblem(f"outputs[{name!r}]", f"{file!r} has a character that no file name should have")
+            if len(max(file.encode().split(b"/"), key=len)) > 255:
+                raise AttributeProblem(f"outputs[{name!r}]", f"{file!r} is too long for a file name, which has 255 bytes at most")
             if list(self.outputs.values()).count(file) > 1:
                 raise AttributeProblem(f"outputs[{name!r}]", f"{file!r} is given twice")
         for name, value in self.requires.items():
@@ -103,16 +107,20 @@ def call(inputs: Mapping[str, Path], outputs: Mapping[str, Path], params: Mappin
         raise ActionError(explain(error, source, f"{params['function']}() failed")) from error
 
 
-def _check_plain(value: Value, where: str) -> None:
+def _check_plain(value: Value, where: str, depth: int = 0) -> None:
+    if depth > _DEPTH:
+        raise AttributeProblem(where.partition("[")[0], f"is nested more than {_DEPTH} levels deep")
     if isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
-            _check_plain(item, f"{where}[{i}]")
+            _check_plain(item, f"{where}[{i}]", depth + 1)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise AttributeProblem(where, f"expected strings as keys, got {key!r}")
-            _check_plain(item, f"{where}[{key!r}]")
+            _check_plain(item, f"{where}[{key!r}]", depth + 1)
     elif isinstance(value, float) and not math.isfinite(value):
         raise AttributeProblem(where, f"expected a finite number, got {value!r}: write it as a string")
+    elif isinstance(value, int) and value.bit_length() > _BITS:
+        raise AttributeProblem(where, f"is an integer of {value.bit_length()} bits, of which {_BITS} are possible: write it to a file")
     elif value is not None and not isinstance(value, (bool, int, float, str)):
         raise AttributeProblem(where, f"expected a plain value (None, bool, number, string, list or dict of these), got {value!r}")

@@ -19,8 +19,8 @@ def glob(pattern: str) -> list[str]:
     into = loading.get()
     if into is None or into.list_files is None:
         raise DeclarationError("glob() lists files of a package: call it in a BUILD.py")
-    folder, slash, name = pattern.rpartition("/")
-    if not name or set(folder) & set("*?[") or (slash and {"", ".", ".."} & set(folder.split("/"))):
+    folder, slash, name = pattern.rpartition("/") if isinstance(pattern, str) else ("", "", "")
+    if not name or "\0" in pattern or set(folder) & set("*?[") or (slash and {"", ".", ".."} & set(folder.split("/"))):
         raise ValueError(f"glob(): {pattern!r} is not a folder below the package, and a pattern for names in it, as 'photographs/*.jpg'")
     if name == "**":
         found = sorted(_below(folder, into.list_files))
