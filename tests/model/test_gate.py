@@ -69,6 +69,14 @@ def test_a_number_that_is_none_fails_whatever_is_tolerated(bad: float, capsys: p
     assert json.loads(capsys.readouterr().out)["outputs"]["y"][1]["cosine"] == "nan"
 
 
+def test_a_number_that_is_none_in_the_reference_is_not_the_models_fault() -> None:
+    reference = Reference("PyTorch 2", REFERENCE.samples, list(outputs([3, 4], [3, np.nan], [3, 4])))
+    with pytest.raises(
+        ActionError, match=r"sample 1: holds a NaN or an infinity\nIt does so in the reference already: the network itself "
+    ):
+        judge("m", outputs([3, 4], [3, np.nan], [3, 4]), reference, GATE, None, "Keep some in float32.")
+
+
 def test_many_failures_are_counted() -> None:
     reference = Reference("PyTorch 2", list(REFERENCE.samples) * 3, [ONE] * 9)
     with pytest.raises(ActionError, match="\n  and 4 more, which the log lists\n"):

@@ -20,7 +20,7 @@ def test_a_tensor_has_a_type_and_a_shape() -> None:
         ("float", (1,), "'float' is not an element type \\(did you mean 'float"),
         ("complex64", (1,), "'complex64' is not an element type"),
         (None, (1,), "None is not an element type"),
-        ("int64", (0,), "0 in shape is not a dimension: give a size of at least 1, or a name"),
+        ("int64", (0,), "0 in shape is not a dimension: give a size from 1 to 2147483647, or a name"),
         ("int64", (True,), "True in shape is not a dimension"),
         ("int64", ("a b",), "'a b' in shape is not a dimension"),
         ("int64", (2.0,), "2.0 in shape is not a dimension"),
@@ -37,6 +37,7 @@ def test_what_is_no_tensor(dtype: Any, shape: Any, message: str) -> None:
     [
         ((0, 1, 2), "dims['batch']: min is 0: the smallest size a dimension can have is 1"),
         ((4, 2, 8), "dims['batch']: (4, 2, 8) is out of order: expected (min, opt, max)"),
+        ((1, 2, 2**40), "dims['batch']: max is 1099511627776: the largest size a dimension can have is 2147483647"),
         ((1, 8, 4), "dims['batch']: (1, 8, 4) is out of order"),
     ],
 )

@@ -18,6 +18,9 @@ Range: TypeAlias = tuple[int, int, int]
 DTYPES = ("bfloat16", "bool", "float16", "float32", "int8", "int32", "int64", "uint8")
 """The element types that PyTorch, ONNX and TensorRT all have, by PyTorch's names."""
 
+_LARGEST = 2**31 - 1
+"""Of a dimension, as TensorRT has it."""
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -35,9 +38,9 @@ class TensorSpec:
         for dim in self.shape:
             if isinstance(dim, str) and dim.isidentifier():
                 continue
-            if isinstance(dim, int) and not isinstance(dim, bool) and dim >= 1:
+            if isinstance(dim, int) and not isinstance(dim, bool) and 1 <= dim <= _LARGEST:
                 continue
-            raise ValueError(f"tensor(): {dim!r} in shape is not a dimension: give a size of at least 1, or a name such as 'batch'")
+            raise ValueError(f"tensor(): {dim!r} in shape is not a dimension: give a size from 1 to {_LARGEST}, or a name such as 'batch'")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,3 +63,5 @@ def check_ranges(attribute: str, dims: Mapping[str, Range]) -> None:
             raise AttributeProblem(where, f"min is {least}: the smallest size a dimension can have is 1")
         if not least <= usual <= most:
             raise AttributeProblem(where, f"({least}, {usual}, {most}) is out of order: expected (min, opt, max), each at most the next")
+        if most > _LARGEST:
+            raise AttributeProblem(where, f"max is {most}: the largest size a dimension can have is {_LARGEST}")

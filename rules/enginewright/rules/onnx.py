@@ -39,7 +39,8 @@ _PACKAGES = (*GATE_PACKAGES, "torch", "onnxscript", "safetensors")
 
 _TOLERANCE = Tolerance(cosine=0.9999)
 _ADVICE = (
-    "The exported model computes something else than the module: does forward() depend on values, or on sizes, in Python? "
+    "The exported model computes something else than the module: does forward() depend on values, or on sizes, in Python, "
+    "or on chance? "
     "If what differs does not matter, declare what is acceptable, as tolerance=tolerance(max_abs=1e-3)."
 )
 
