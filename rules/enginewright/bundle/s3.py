@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from enginewright.bundle.destination import LATEST, Progress, Published
 from enginewright.bundle.sums import SUMS, Bundle, decode
 from enginewright.errors import ActionError, WorkspaceError
 from enginewright.remote.address import s3_endpoint
+from enginewright.remote.objection import in_a_line, lacks_credentials
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -28,9 +28,6 @@ _PART = 8 << 20
 
 _MOST_PARTS = 10_000
 _CHUNK = 1 << 20
-_METADATA_SERVICE = "/latest/api/token"
-"""What is asked of the service on machines of Amazon that gives out the keys that a machine has."""
-
 _SHA256 = "sha256"
 
 
@@ -167,19 +164,15 @@ def _in_words(place: str) -> Iterator[None]:
         yield
     except (errors.PermissionDeniedError, errors.UnauthenticatedError) as error:
         raise WorkspaceError(
-            f"{place} refused the request: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they allow\n{_first(error)}"
+            f"{place} refused the request: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they allow\n{in_a_line(error)}"
         ) from None
     except FileNotFoundError as error:
-        raise WorkspaceError(f"{place} is not there: make the bucket first\n{_first(error)}") from None
+        raise WorkspaceError(f"{place} is not there: make the bucket first\n{in_a_line(error)}") from None
     except ValueError as error:
-        raise WorkspaceError(f"{place} cannot be a place in S3: {_first(error)}") from None
+        raise WorkspaceError(f"{place} cannot be a place in S3: {in_a_line(error)}") from None
     except errors.BaseError as error:
-        if _METADATA_SERVICE in str(error):  # where obstore looks for keys when the environment has none
+        if lacks_credentials(error):
             raise WorkspaceError(f"{place}: there are no keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from None
-        raise WorkspaceError(f"{place} could not be reached, or failed: run it again, it goes on where it was\n{_first(error)}") from None
-
-
-def _first(error: Exception) -> str:
-    text = " ".join(str(error).partition("Debug source")[0].split())
-    code = re.search(r"<Code>(\w+)</Code>", text)
-    return text.partition(": <")[0][:400] + (f": {code[1]}" if code else "")
+        raise WorkspaceError(
+            f"{place} could not be reached, or failed: run it again, it goes on where it was\n{in_a_line(error)}"
+        ) from None

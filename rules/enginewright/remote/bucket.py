@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,12 +16,10 @@ from obstore.store import LocalStore, from_url
 from enginewright.errors import WorkspaceError
 from enginewright.remote.address import Address, s3_endpoint
 from enginewright.remote.errors import RemoteError
+from enginewright.remote.objection import in_a_line, lacks_credentials
 
 _PARTS = 4
 """Parts of a large object that are sent at a time."""
-
-_METADATA = "169.254.169.254"
-"""Who is asked for credentials when the environment has none: the cloud that this machine may be a part of."""
 
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -57,7 +54,7 @@ class BucketObjects:
                 )
         except (BaseError, ValueError, OSError) as error:
             hint = f" (credentials: {_CREDENTIALS[address.scheme]})" if address.scheme in _CREDENTIALS else ""
-            raise WorkspaceError(f"{address}: {_first_line(error)}{hint}") from None
+            raise WorkspaceError(f"{address}: {in_a_line(error)}{hint}") from None
 
     def describe(self) -> str:
         """Ask for what cannot be there."""
@@ -97,21 +94,14 @@ class BucketObjects:
             yield
         except FileNotFoundError as error:
             if doing == "writing":
-                raise RemoteError(f"{self._address} cannot be written to: {_first_line(error)}") from None
+                raise RemoteError(f"{self._address} cannot be written to: {in_a_line(error)}") from None
             raise
         except (PermissionDeniedError, UnauthenticatedError) as error:
             listing = " (S3 says so of what it lacks, too, to those without s3:ListBucket)"
             hint = listing if self._address.scheme == "s3" and doing != "writing" else ""
-            raise RemoteError(f"{self._address} does not allow {doing} {name}{hint}: {_first_line(error)}") from None
+            raise RemoteError(f"{self._address} does not allow {doing} {name}{hint}: {in_a_line(error)}") from None
         except (BaseError, OSError, ValueError) as error:
-            if _METADATA in str(error) or "metadata.google.internal" in str(error):
+            if lacks_credentials(error):
                 variables = _CREDENTIALS[self._address.scheme]
                 raise RemoteError(f"{self._address}: there are no credentials: set {variables}") from None
-            raise RemoteError(f"{self._address} failed while {doing} {name}: {_first_line(error)}", temporary=True) from None
-
-
-def _first_line(error: Exception) -> str:
-    """What went wrong. Of a document in XML that came as the answer its code is quoted, not the rest."""
-    first = next(iter(str(error).splitlines()), type(error).__name__).partition(": <")[0]
-    code = re.search(r"<Code>(\w+)</Code>", str(error))
-    return f"{first}: {code[1]}" if code else first
+            raise RemoteError(f"{self._address} failed while {doing} {name}: {in_a_line(error)}", temporary=True) from None
