@@ -137,9 +137,9 @@ class LockedBuild(Build):
 def known_to_vary(action: Action) -> bool:
     """Whether an action, unless `doit verify` finds otherwise, makes other bytes each time.
 
-    So do those that need a GPU, by whose measurements TensorRT chooses kernels, and BuildKit, which writes times into layers.
+    So do those that say so, and those that need a GPU, by whose measurements TensorRT chooses kernels.
     """
-    return "gpu" in action.requires or action.mnemonic == "DockerfileBase"
+    return action.varies or "gpu" in action.requires
 
 
 def sha256_of(path: Path, tree: bool) -> str:

@@ -70,7 +70,8 @@ class Action:
     process, for libraries in which one action would leave traces for the next. ``requires`` holds Bazel's execution requirements, such as
     ``{"gpu": "sm_90"}``; an action is skipped where they cannot be met. ``environment`` names variables of the caller's environment that
     the action is to see, ``HOME`` for the caller's home among them. Their values are in no key, no record and no log: they are for
-    what says where from, and with what rights, to fetch bytes that a digest pins, and for nothing that changes an output.
+    what says where from, and with what rights, to fetch bytes that a digest pins, and for nothing that changes an output. ``varies``
+    says that it is known to make other bytes each time, so that a lock pins them.
     """
 
     mnemonic: str
@@ -83,3 +84,4 @@ class Action:
     warm_up: WarmUp | None = LIGHT
     previous: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
+    varies: bool = False

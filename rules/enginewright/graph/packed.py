@@ -68,6 +68,7 @@ def _pack_target(target: Target) -> bytes:
         action.warm_up and tuple(action.warm_up),
         action.previous,
         action.environment,
+        action.varies,
     )
     return marshal.dumps((target.kind, tuple(target.location), packed, dict(target.attributes)), 4)
 
@@ -76,7 +77,7 @@ def _unpack_target(label: Label, deps: tuple[Label, ...], body: bytes) -> Target
     kind, location, packed, attributes = marshal.loads(body)
     action = None
     if packed is not None:
-        mnemonic, run, inputs, outputs, params, packages, requires, warm_up, previous, environment = packed
+        mnemonic, run, inputs, outputs, params, packages, requires, warm_up, previous, environment, varies = packed
         action = Action(
             mnemonic=mnemonic,
             run=run,
@@ -88,6 +89,7 @@ def _unpack_target(label: Label, deps: tuple[Label, ...], body: bytes) -> Target
             warm_up=warm_up and WarmUp(*warm_up),
             previous=previous,
             environment=environment,
+            varies=varies,
         )
     return Target(label, kind, Location(*location), deps, action, attributes)
 

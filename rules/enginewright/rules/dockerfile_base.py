@@ -77,6 +77,7 @@ class DockerfileBase(Rule):
             packages=("docker",),
             requires={"network": "yes", "docker": "yes", "programs": "docker"},
             environment=(*NETWORK_VARIABLES, *client.VARIABLES, *variables),
+            varies=True,  # BuildKit writes times into layers
         )
 
 
