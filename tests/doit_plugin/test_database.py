@@ -32,3 +32,14 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert found.get("models/x:a", "ignore:") == "1"
     assert not found.in_("models/x:b")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"models/x:a": 5}', b"\xff"])
+def test_a_damaged_file_counts_as_empty(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "doit.json").write_bytes(content)
+    database = Database(str(tmp_path / "doit.json"), JSONCodec())
+    assert not database.in_("models/x:a")
+    assert capsys.readouterr().err.startswith(f"WARNING: {tmp_path}/doit.json is damaged and counts as empty")
+    database.dump()
+    Database(str(tmp_path / "doit.json"), JSONCodec())
+    assert capsys.readouterr().err == ""

@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from doit.dependency import Dependency, JsonDB
+from doit.dependency import Dependency
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 
+from enginewright.doit_plugin.database import Database
 from enginewright.doit_plugin.executor import open_elsewhere
 from enginewright.doit_plugin.nodes import nodes, skip_ignored
 from enginewright.doit_plugin.pipes import aside
@@ -121,7 +122,7 @@ def foresee(build: Build, labels: Iterable[Label]) -> list[Label]:
         chosen = list(labels)
         wanted = build.graph.closure(chosen)
         pending = build.pending(wanted, build.graph.unfold(chosen))
-        skip_ignored(build, nodes(build, pending), Dependency(JsonDB, f"{STATE}/doit.json"))
+        skip_ignored(build, nodes(build, pending), Dependency(Database, f"{STATE}/doit.json"))
         for label, reason in build.blocked(wanted).items():
             build.outcomes[label] = Outcome(label, Status.SKIPPED, reason=reason)
         return [label for label in pending if not build.judge(label)]
