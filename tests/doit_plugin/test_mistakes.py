@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -226,6 +227,19 @@ def test_a_current_folder_that_is_gone(workspace: Workspace) -> None:
     command = f"mkdir gone && cd gone && rmdir ../gone && {DOIT} build"
     done = subprocess.run(["sh", "-c", command], cwd=workspace.root, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (3, "ERROR: the current folder was removed: go to one that is there\n")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "loop", "nowhere"])
+def test_a_source_that_is_no_file(workspace: Workspace, kind: str) -> None:
+    source = workspace.root / "models/x/src.txt"
+    source.unlink()
+    if kind == "pipe":
+        os.mkfifo(source)
+    else:
+        source.symlink_to({"device": "/dev/zero", "loop": source.name, "nowhere": "nowhere"}[kind])
+    assert workspace.refuse("build").endswith(
+        ": the source models/x/src.txt is no regular file, nor a link to one, where a file is expected"
+    )
 
 
 def test_a_workspace_without_targets(workspace: Workspace) -> None:

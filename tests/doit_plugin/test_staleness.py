@@ -106,13 +106,17 @@ def test_an_output_edited_in_place_is_restored(built: Workspace) -> None:
         assert built.files() == before
 
 
-@pytest.mark.parametrize("replacement", ["link", "folder"])
+@pytest.mark.parametrize("replacement", ["link", "folder", "pipe", "loop"])
 def test_an_output_replaced_by_something_else_is_restored(built: Workspace, replacement: str) -> None:
     before = built.files()
     output = built.root / "build/models/x/a/out.txt"
     output.unlink()
     if replacement == "link":
         output.symlink_to(built.root / "models/y/src.txt")
+    elif replacement == "pipe":
+        os.mkfifo(output)
+    elif replacement == "loop":
+        output.symlink_to(output.name)
     else:
         (output / "folder").mkdir(parents=True)
     report = built.build()

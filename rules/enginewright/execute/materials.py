@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -113,6 +114,7 @@ class Materials:
             raise DeclarationError(f"{target}: {error}") from None
         digest = self._snapshot.digest(str(location) if artifact.origin else artifact.path)
         if digest is None:
-            what = "is a folder, where a file is expected" if location.is_dir() else "does not exist"
+            kind = "a folder" if location.is_dir() else "no regular file, nor a link to one"
+            what = f"is {kind}, where a file is expected" if os.path.lexists(location) else "does not exist"
             raise DeclarationError(f"{target}: the source {artifact.origin or artifact.path} {what}")
         return Input(location, digest)

@@ -7,9 +7,11 @@ Both are checked by a checksum. It is a memory, not a truth: without it a build 
 
 from __future__ import annotations
 
+import errno
 import functools
 import marshal
 import os
+import stat
 import threading
 import time
 from array import array
@@ -129,13 +131,18 @@ class Snapshot:
         full = self._root / path
         self._looked_at.add(path)
         try:
-            before = Stat.of(os.stat(full))
+            found = os.stat(full)
+            before = Stat.of(found)
             known = self._known(path)
             if known is not None and known[0] == before:
                 return known[1]
+            if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for, a device read without end
+                raise IsADirectoryError
             digest = file_digest(full)
             after = Stat.of(os.stat(full))
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        except OSError as error:
+            if error.errno != errno.ELOOP and not isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+                raise
             if self._known(path) is not None:
                 self._learnt[path] = None
             return None
@@ -157,7 +164,7 @@ class Snapshot:
         """The size of a file that has to be read to know its digest; None for one that is known or not there."""
         try:
             now = Stat.of(os.stat(self._root / path))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:  # `digest` says what is wrong
             return None
         known = self._known(path)
         return now.size if known is None or known[0] != now else None
